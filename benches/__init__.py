@@ -1,0 +1,1 @@
+"""Benches: what `scripts/bench` measures. Nothing here is part of the installed package."""

@@ -1,0 +1,92 @@
+"""Gateway and workers as processes of their own on one broker: work is shared, and a death loses nothing."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+
+from tests.end_to_end.process import Server, Start, eventually
+
+QUICK = ("queue.lease=2", "queue.beat=0.5", "queue.reclaim_interval=0.5")
+ECHO = ('models=[{name="echo", backend="echo", slots=4, tokens_per_second=40, context=100000}]', "demo=false")
+TEXT = {"prompt": "The quick brown fox", "n_predict": 120, "temperature": 0, "ignore_eos": True}
+
+
+def servers(start: Start, url: str, *settings: str, workers: int = 2) -> tuple[Server, list[Server]]:
+    common = (f"redis.url={url}", *QUICK, *settings)
+    started = [start("worker", *common, f"worker.id=worker-{number}") for number in range(workers)]
+    gateway = start("gateway", *common)
+    for worker in started:
+        worker.ready()
+    return gateway.ready(), started
+
+
+def test_work_is_shared(start: Start, broker_url: str) -> None:
+    """Eight long jobs on two workers of four slots: both have some, and all are answered."""
+    gateway, _ = servers(start, broker_url, *ECHO)
+    eventually(lambda: gateway.get("/queue/status")[1].count(b'"echo"') >= 1)
+    asked = {"prompt": "[[tokens 80]] a b c", "n_predict": 80}
+    with ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        answers = list(pool.map(lambda _: gateway.post("/completion", asked), range(8)))
+        took = time.monotonic() - began
+    assert [status for status, _ in answers] == [200] * 8
+    assert took < 3.5, took  # 2 s for all at once; one worker alone would need 4
+
+
+def test_a_killed_worker_loses_no_job(start: Start, broker_url: str) -> None:
+    """kill -9 of one of two workers in the middle of twelve jobs: each is answered, whole and once."""
+    gateway, (victim, _) = servers(start, broker_url, *ECHO)
+    asked = {"prompt": "[[tokens 60]] one two three", "n_predict": 60}
+    expected = gateway.post("/completion", asked)[1]["content"]
+
+    def streamed(_: int) -> str:
+        return "".join(event["content"] for event in gateway.events("/completion", {**asked, "stream": True}))
+
+    with ThreadPoolExecutor(12) as pool:
+        plain = [pool.submit(gateway.post, "/completion", asked) for _ in range(6)]
+        streams = [pool.submit(streamed, number) for number in range(6)]
+        eventually(lambda: b'"running":0' not in gateway.get("/queue/status")[1])
+        time.sleep(0.3)  # into the middle of the jobs
+        victim.kill()
+        assert [future.result(60)[1]["content"] for future in plain] == [expected] * 6
+        assert [future.result(60) for future in streams] == [expected] * 6
+
+
+def test_a_real_stream_survives_its_worker(start: Start, broker_url: str) -> None:
+    """A SmolLM2 stream at temperature 0 whose worker is killed equals the undisturbed text."""
+    gateway, workers = servers(start, broker_url)
+    undisturbed = gateway.post("/completion", TEXT)[1]["content"]
+    text = ""
+    for number, event in enumerate(gateway.events("/completion", {**TEXT, "stream": True})):
+        text += event["content"]
+        if number == 30:
+            (busy,) = eventually(lambda: busy_workers(gateway))
+            workers[int(busy.removeprefix("worker-"))].kill()
+    assert text == undisturbed
+
+
+def busy_workers(gateway: Server) -> list[str]:
+    """The workers that hold jobs, as the queue's status names them."""
+    status = json.loads(gateway.get("/queue/status")[1])
+    return [worker["name"] for worker in status["workers"] if worker["jobs"]]
+
+
+def test_a_gateway_is_small(start: Start, broker_url: str) -> None:
+    """A gateway that has served requests holds less than 90 MB."""
+    gateway, _ = servers(start, broker_url, *ECHO, workers=1)
+    for _ in range(20):
+        assert gateway.post("/completion", {"prompt": "a b", "n_predict": 2})[0] == 200
+    assert psutil.Process(gateway.process.pid).memory_info().rss < 90_000_000
+
+
+def test_no_worker_is_a_clear_503(start: Start, broker_url: str) -> None:
+    """A gateway whose workers are gone says so, is not ready, and lives."""
+    gateway, (worker,) = servers(start, broker_url, *ECHO, workers=1)
+    assert worker.stop() == 0
+    eventually(lambda: gateway.get("/readyz")[0] == 503)
+    status, answer = gateway.post("/completion", {"prompt": "a"})
+    assert status == 503
+    assert "worker" in answer["error"]["message"]
+    assert gateway.get("/livez")[0] == 200

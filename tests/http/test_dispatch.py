@@ -1,0 +1,279 @@
+"""Jobs of a request: cost, refusals before headers, cancellation, shutdown."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+
+import aiohttp
+import pytest
+
+from tests.http.conftest import SPECS, Site, StartSite, counted, until
+from velesio.backends.base import ModelCard, ModelSpec
+from velesio.config import ServerSection
+from velesio.errors import Forbidden, ModelNotFound, NoWorker, VelesioError
+from velesio.http.dispatch import choose_model, cost_of, unknown_model
+from velesio.http.keys import LOCAL, Credential
+from velesio.jobs import Capability, Chat, Completion, Image, JobState, Params
+
+FOREVER = "[[sleep 0.02]][[tokens 100000]]one two"
+
+
+class Cards:
+    """A registry of fixed cards."""
+
+    def __init__(self, cards: Iterable[ModelCard]) -> None:
+        self._cards = list(cards)
+
+    def cards(self) -> list[ModelCard]:
+        return self._cards
+
+    def find(self, name: str, capability: Capability | None = None) -> ModelCard:
+        for card in self._cards:
+            if name in {card.name, *card.aliases} or (not name and card.capability == capability):
+                return card
+        raise ModelNotFound(f"known: {[card.name for card in self._cards]}")
+
+
+CARDS = Cards(
+    [
+        ModelCard(name="secret", backend="echo", capability="text"),
+        ModelCard(name="painter", backend="echo", capability="image"),
+        ModelCard(name="parrot", backend="echo", capability="text", aliases=("bird",)),
+    ]
+)
+ONLY_PARROT = Credential("k", models=("parr*",))
+
+
+@pytest.mark.parametrize(
+    ("credential", "name", "chosen"),
+    [
+        (LOCAL, "", "secret"),
+        (LOCAL, "secret", "secret"),
+        (ONLY_PARROT, "", "parrot"),
+        (ONLY_PARROT, "bird", "parrot"),
+        (Credential("k", models=("bird",)), "parrot", "parrot"),
+    ],
+)
+def test_a_key_chooses_among_its_models(credential: Credential, name: str, chosen: str) -> None:
+    """An empty name is the first that the key may use."""
+    assert choose_model(CARDS, credential, name, "text").name == chosen  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("credential", "name", "error"),
+    [
+        (ONLY_PARROT, "secret", Forbidden),
+        (ONLY_PARROT, "parot", ModelNotFound),
+        (Credential("k", models=("none",)), "", NoWorker),
+    ],
+)
+def test_a_key_hears_of_no_other_models(credential: Credential, name: str, error: type[VelesioError]) -> None:
+    """Refusals name only what the key may use."""
+    with pytest.raises(error) as caught:
+        choose_model(CARDS, credential, name, "text")  # type: ignore[arg-type]
+    assert "painter" not in caught.value.message
+    assert "secret" not in caught.value.message.replace("'secret'", "")
+
+
+def test_an_unknown_model_gets_the_nearest_name() -> None:
+    """And a list of those there are."""
+    message = unknown_model("parot", CARDS.cards()).message
+    assert "Did you mean 'parrot'?" in message
+    assert "secret, painter, parrot, bird" in message
+
+
+@pytest.mark.parametrize(
+    ("params", "cost"),
+    [
+        (Completion("x" * 4000, max_tokens=1000), 2.0),
+        (Completion([1] * 500, max_tokens=500), 1.0),
+        (Completion("", max_tokens=0), 0.001),
+        (Completion("", max_tokens=-1), 0.256),
+        (Chat([{"role": "user", "content": "x" * 4000}], max_tokens=0), 1.0),
+        (Image("x", width=512, height=512, steps=20), 5.24288),
+    ],
+)
+def test_cost(params: Params, cost: float) -> None:
+    """Thousands of tokens, prompt and answer together; megapixel-steps."""
+    assert cost_of(params) == pytest.approx(cost)
+
+
+async def begin(site: Site, path: str = "/completion", prompt: str = FOREVER) -> aiohttp.ClientResponse:
+    """A stream that has begun."""
+    body = {"prompt": prompt, "stream": True, "messages": [{"role": "user", "content": prompt}]}
+    response = await site.client.post(site.address + path, json=body)
+    assert response.status == 200
+    await response.content.readline()
+    return response
+
+
+def running(site: Site) -> list[str]:
+    assert site.worker is not None
+    return site.worker.facts()["jobs"]
+
+
+async def waiting(site: Site) -> int:
+    return sum(sum(model.waiting) for model in (await site.gateway.queue.status()).models)
+
+
+@pytest.mark.parametrize("path", ["/completion", "/v1/chat/completions"])
+async def test_a_reader_who_leaves_cancels_the_job(site: Site, path: str) -> None:
+    """The worker's sequence is freed, the job's record says cancelled, the log's status is 499."""
+    before = counted("velesio_requests_total", route=path, code="499")
+    response = await begin(site, path)
+    job_id = response.headers["X-Velesio-Job-Id"]
+    assert running(site) == [job_id]
+    response.close()
+    await until(lambda: not running(site))
+    record = await site.gateway.queue.record(job_id)
+    assert record is not None
+    assert record.state is JobState.CANCELLED
+    assert counted("velesio_requests_total", route=path, code="499") == before + 1
+    assert not site.gateway.answers
+
+
+async def test_a_caller_who_leaves_cancels_the_job(site: Site) -> None:
+    """Also when the answer is not streamed, and nothing was sent yet."""
+    asking = asyncio.create_task(site.post("/completion", {"prompt": FOREVER}))
+    await until(lambda: running(site))
+    asking.cancel()
+    await until(lambda: not running(site))
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+async def test_a_caller_who_leaves_the_queue_cancels_the_job(site: Site) -> None:
+    """Jobs that wait are taken out, all of one request."""
+    busy = [await begin(site) for _ in range(8)]
+    asking = asyncio.create_task(site.post("/completion", {"prompt": ["a", "b", "c"]}))
+    while await waiting(site) < 3:
+        await asyncio.sleep(0.005)
+    asking.cancel()
+    while await waiting(site):
+        await asyncio.sleep(0.005)
+    for response in busy:
+        response.close()
+    await until(lambda: not running(site))
+
+
+async def test_an_early_refusal_is_plain_json(site: Site) -> None:
+    """Also where a stream was asked for: no header is sent before the first event."""
+    for stream in (False, True):
+        response = await site.post("/completion", {"prompt": "word " * 20, "model": "tiny", "stream": stream})
+        assert response.status == 400
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        error = response.json()["error"]
+        assert (error["type"], error["n_prompt_tokens"], error["n_ctx"]) == ("exceed_context_size_error", 21, 8)
+
+
+async def test_a_failure_before_any_text_is_plain_json(site: Site) -> None:
+    """When it comes with the first events."""
+    response = await site.post("/completion", {"prompt": "[[fail broken]]one", "stream": False})
+    assert response.status == 500
+    assert response.json()["error"] == {"code": 500, "message": "broken", "type": "server_error"}
+
+
+async def test_a_failure_in_a_stream_is_its_last_event(site: Site) -> None:
+    """After the text that came before it."""
+    response = await site.post("/completion", {"prompt": "[[after 2 fail broken]]one two three", "stream": True})
+    *texts, last = response.events()
+    assert response.status == 200
+    assert "".join(event["content"] for event in texts) == "one two"
+    assert last["error"] == {"code": 500, "message": "broken", "type": "server_error"}
+
+
+async def test_one_failed_prompt_fails_the_request_and_cancels_the_others(site: Site) -> None:
+    """Nobody would get their answers."""
+    response = await site.post("/completion", {"prompt": [FOREVER, "[[after 1 fail broken]]one two", FOREVER]})
+    assert response.status == 500
+    await until(lambda: not running(site))
+    assert not site.gateway.answers
+
+
+async def test_a_full_queue_refuses_and_takes_back(start_site: StartSite) -> None:
+    """A list of prompts that does not fit leaves none of them behind."""
+    site = await start_site()
+    room = site.gateway.broker.settings.tenant_cap
+    busy = [await begin(site) for _ in range(8)]
+    first = asyncio.create_task(site.post("/completion", {"prompt": ["x"] * (room // 2)}))
+    while await waiting(site) < room // 2:
+        await asyncio.sleep(0.005)
+    refused = await site.post("/completion", {"prompt": ["x"] * (room // 2 + 1)})
+    assert refused.status == 429
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert await waiting(site) == room // 2
+    for response in busy:
+        response.close()
+    assert (await first).status == 200
+
+
+async def test_a_deadline_ends_the_wait(start_site: StartSite) -> None:
+    """504, and the job is gone."""
+    site = await start_site(server=ServerSection(request_timeout=0.2))
+    response = await site.post("/completion", {"prompt": FOREVER})
+    assert response.status == 504
+    assert response.json()["error"]["type"] == "timeout_error"
+    await until(lambda: not running(site))
+
+
+async def test_nobody_serves_a_model(start_site: StartSite) -> None:
+    """503 with Retry-After; after `loading_wait` for a worker that may come."""
+    site = await start_site(specs=(), server=ServerSection(loading_wait=0.2))
+    response = await site.post("/completion", {"prompt": "x"})
+    assert response.status == 503
+    assert "Retry-After" in response.headers
+
+
+async def test_a_worker_that_comes_in_time_is_waited_for(start_site: StartSite) -> None:
+    """`loading_wait` bridges a start."""
+    first = await start_site(specs=(), server=ServerSection(loading_wait=10))
+    asking = asyncio.create_task(first.post("/completion", {"prompt": "one two"}))
+    await asyncio.sleep(0)
+    await start_site(specs=(ModelSpec(name="parrot"),))
+    assert (await asking).json()["content"] == "one two"
+
+
+async def test_a_drain_lets_answers_end(site: Site) -> None:
+    """New jobs are refused, those under way go on."""
+    response = await begin(site, prompt="[[sleep 0.02]][[tokens 10]]one two")
+    finishing = asyncio.create_task(site.gateway.finish(10.0))
+    await until(lambda: site.gateway.draining)
+    refused = await site.post("/completion", {"prompt": "x"})
+    assert refused.status == 503
+    assert "shutting down" in refused.json()["error"]["message"]
+    assert (await site.get("/readyz")).status == 503
+    assert (await site.get("/livez")).status == 200
+    rest = await response.content.read()
+    assert json.loads(rest.strip().rpartition(b"data: ")[2])["stop"] is True
+    await finishing
+
+
+async def test_a_drain_that_takes_too_long_tells_why(site: Site) -> None:
+    """The stream ends with an error, the call with 503, their jobs are cancelled."""
+    stream = await begin(site)
+    asking = asyncio.create_task(site.post("/completion", {"prompt": FOREVER}))
+    await until(lambda: len(running(site)) == 2)
+    await site.gateway.finish(0.05)
+    last = json.loads((await stream.content.read()).strip().rpartition(b"data: ")[2])
+    assert last["error"]["type"] == "unavailable_error"
+    assert "shutting down" in last["error"]["message"]
+    assert (await asking).status == 503
+    await until(lambda: not running(site))
+    assert not site.gateway.answers
+
+
+async def test_times_to_tokens_are_measured(site: Site) -> None:
+    """From the arrival to the first text, and between texts."""
+    first = counted("velesio_time_to_first_token_seconds_count", model="parrot")
+    between = counted("velesio_inter_token_seconds_count", model="parrot")
+    total = counted("velesio_inter_token_seconds_sum", model="parrot")
+    await site.post("/completion", {"prompt": "[[sleep 0.03]]a b c d", "stream": True})
+    assert counted("velesio_time_to_first_token_seconds_count", model="parrot") == first + 1
+    assert counted("velesio_inter_token_seconds_count", model="parrot") == between + 3
+    assert counted("velesio_inter_token_seconds_sum", model="parrot") - total > 0.06
+
+
+def test_the_specs_have_a_name_with_a_slash() -> None:
+    """The tests of paths rely on it."""
+    assert any("/" in alias for alias in SPECS[0].aliases)

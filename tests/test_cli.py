@@ -1,0 +1,76 @@
+"""The command line: each verb says what it found and exits with a status that scripts can use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from velesio import cli
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_check_config_names_the_models(capsys: pytest.CaptureFixture[str]) -> None:
+    """A configuration that can be used: status 0 and what would be served."""
+    assert cli.main(["check-config"]) == 0
+    assert "smollm2-135m-instruct" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["server.prot=1"], "did you mean port"),
+        (["server.host=0.0.0.0"], "[[keys]]"),
+        (['models=[{name="a", backend="nope"}]'], "no backend is called 'nope'"),
+        (['models=[{name="a", path="missing.gguf"}]'], "missing.gguf"),
+        (['models=[{name="a", backend="echo", colour="red"}]'], "colour"),
+        (["backends.llama.contxt=1"], "contxt"),
+        (["backends.nope.context=1"], "backends.nope"),
+    ],
+)
+def test_check_config_names_the_mistake(
+    settings: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, the place, and the remedy, on standard error."""
+    assert cli.main([*(part for one in settings for part in ("--set", one)), "check-config"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_models_list_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line for each model, under a heading."""
+    settings = 'models=[{name="a", backend="echo", slots=3}, {name="b", backend="echo", aliases=["bee"]}]'
+    assert cli.main(["--set", settings, "models", "list"]) == 0
+    heading, first, second = capsys.readouterr().out.splitlines()[:3]
+    assert heading.split()[:2] == ["NAME", "KIND"]
+    assert first.split()[:3] == ["a", "text", "echo"]
+    assert second.split()[-1] == "bee"
+
+
+def test_doctor_reports_and_never_raises(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is installed, with a mark for what is missing; a broken configuration is a line, not a crash."""
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "ok llama-cpp-python: 0.3" in said
+    assert "ok model smollm2-135m-instruct" in said
+    assert cli.main(["doctor", "--set", 'models=[{name="a", path="missing.gguf"}]']) == 1
+    assert "!! models: " in capsys.readouterr().out
+
+
+def test_a_worker_needs_a_broker_that_others_reach() -> None:
+    """`--role worker` without redis.url is refused with the option to set."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "velesio", "--role", "worker"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert answer.returncode == 2
+    assert "--set redis.url=redis://" in answer.stderr
+
+
+def test_options_may_stand_before_or_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`velesio --set x check-config` and `velesio check-config --set x` are the same."""
+    for arguments in (["--set", "server.prot=1", "check-config"], ["check-config", "--set", "server.prot=1"]):
+        assert cli.main(arguments) == 2
+        assert "did you mean port" in capsys.readouterr().err

@@ -1,0 +1,115 @@
+"""Configuration: file, environment, `--set`; every mistake names its place."""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from velesio import config
+from velesio.config import Config
+from velesio.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+
+
+def load(text: str = "", environment: dict[str, str] | None = None, *settings: str, path: Path) -> Config:
+    file = path / "config.toml"
+    file.write_text(text, encoding="utf-8")
+    return config.load(file, environment or {}, settings)
+
+
+def test_the_shipped_file_holds_every_default() -> None:
+    """config.toml at the root is the defaults, and names every option of every section with a comment."""
+    assert config.load(ROOT / "config.toml", {}, ()) == Config(
+        backends=tomllib.loads((ROOT / "config.toml").read_text())["backends"]
+    )
+    text = (ROOT / "config.toml").read_text(encoding="utf-8")
+    raw = tomllib.loads(text)
+    for name, kind in (
+        ("server", config.ServerSection),
+        ("redis", config.RedisSection),
+        ("queue", config.QueueSection),
+        ("worker", config.WorkerSection),
+        ("log", config.LogSection),
+    ):
+        assert set(raw[name]) == {field.name for field in msgspec.structs.fields(kind)}
+    for line in text.splitlines():
+        if "=" in line.partition("#")[0]:
+            assert "# " in line, f"no comment: {line}"
+
+
+def test_environment_over_file_and_set_over_both(tmp_path: Path) -> None:
+    """The later source is in force."""
+    text = '[server]\nport = 1\nhost = "127.0.0.2"\n[log]\nlevel = "debug"\n'
+    environment = {"VELESIO_SERVER__PORT": "2", "VELESIO_SERVER__HOST": "127.0.0.3"}
+    loaded = load(text, environment, "server.port=3", path=tmp_path)
+    assert (loaded.server.port, loaded.server.host, loaded.log.level) == (3, "127.0.0.3", "debug")
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "said"),
+    [
+        ("[server]\nprot = 1", (), "server.prot: there is no such option.*did you mean port"),
+        ("", ("servr.port=1",), "servr.*did you mean server"),
+        ("", ("server.port=many",), "server.port: expected `int`"),
+        ("", ("server.port=70000",), "server.port.*65535"),
+        ("", ("queue.lease=-1",), "queue.lease"),
+        ("", ("queue.beat=15",), "queue.beat must be at most half"),
+        ("", ("server.port",), "write it as section.key=value"),
+        ("[server\n", (), "config.toml: "),
+        ('[[keys]]\nname = "a"', (), r"keys\[0\]: give either token or sha256"),
+        (
+            '[[keys]]\nname = "a"\ntoken = "${env:NOPE}"',
+            (),
+            r"keys\[0\].token: the environment has no variable",
+        ),
+        ('[[keys]]\nname = "a"\ntoken = "${file:/no/such}"', (), r"keys\[0\].token: cannot read"),
+        ('[[keys]]\nnane = "a"', (), r"keys\[0\].nane.*did you mean name"),
+        ('[[models]]\nname = "a"\n[[models]]\nname = "b"\naliases = ["a"]', (), "'a' is used twice"),
+        ("", ("log.level=loud",), "log.level"),
+        ("", ("server.port.x=1",), "server.port: expected `int`"),
+    ],
+)
+def test_a_mistake_names_its_place(text: str, settings: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    """Whatever cannot be used is refused with where it stands and what would be right."""
+    with pytest.raises(ConfigError, match=said):
+        load(text, {}, *settings, path=tmp_path)
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    """`--config` with a wrong path is an error; no config.toml at all is not."""
+    with pytest.raises(ConfigError, match="No such file"):
+        config.load(tmp_path / "none.toml", {}, ())
+
+
+def test_names_of_the_earlier_server_are_honoured(tmp_path: Path) -> None:
+    """API_TOKENS, REDIS_HOST, REDIS_PASS and GPU_LAYERS mean what they meant."""
+    environment = {"API_TOKENS": "one, two,", "REDIS_HOST": "db", "REDIS_PASS": "s", "GPU_LAYERS": "35"}
+    loaded = load("", environment, path=tmp_path)
+    assert [key.token for key in loaded.keys] == ["one", "two"]
+    assert (loaded.redis.url, loaded.redis.password) == ("redis://db:6379", "s")
+    assert loaded.backends["llama"]["gpu_layers"] == "35"
+    assert load("", {**environment, "REDIS_URL": "redis://x/1"}, path=tmp_path).redis.url == "redis://x/1"
+
+
+def test_secrets_come_from_files_and_environment(tmp_path: Path) -> None:
+    """`${file:…}` and `${env:…}` are replaced wherever they stand."""
+    (tmp_path / "secret").write_text("hush\n", encoding="utf-8")
+    text = f'[redis]\npassword = "${{file:{tmp_path}/secret}}"\nurl = "redis://${{env:BROKER}}:6379"'
+    loaded = load(text, {"BROKER": "b"}, path=tmp_path)
+    assert (loaded.redis.password, loaded.redis.url) == ("hush", "redis://b:6379")
+
+
+def test_a_models_own_options_are_the_backends(tmp_path: Path) -> None:
+    """Keys of `[[models]]` that Velesio does not know go to the backend, which knows them."""
+    loaded = load('[[models]]\nname = "a"\npath = "x.gguf"\ncontext = 99', path=tmp_path)
+    assert loaded.models[0].options == {"context": 99}
+    assert loaded.models[0].path == Path("x.gguf")
+
+
+def test_lists_and_tables_can_be_set(tmp_path: Path) -> None:
+    """A value that looks like TOML is read as TOML."""
+    loaded = load("", {}, 'worker.models=["a", "b*"]', "queue.weights={x = 2.0}", path=tmp_path)
+    assert loaded.worker.models == ("a", "b*")
+    assert loaded.queue.weights == {"x": 2.0}

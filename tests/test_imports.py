@@ -1,0 +1,98 @@
+"""The layers of docs/architecture.md, read from the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "velesio"
+
+LEAVES = {"jobs", "errors", "config", "metrics"}
+MAY_IMPORT = {
+    "__main__": {"cli"},
+    "cli": {"config", "errors", "service", "logs", "catalogue", "doctor"},
+    "service": LEAVES | {"catalogue", "http", "queue", "worker"},
+    "catalogue": {"backends.plugins", "backends.base", "config", "errors"},
+    "doctor": {"backends.plugins", "catalogue", "config", "errors"},
+    "logs": {"config"},
+    "http": LEAVES | {"http", "queue", "backends.base"},
+    "worker": LEAVES | {"queue", "residency", "engines", "backends.base"},
+    "queue": LEAVES | {"queue", "backends.base"},
+    "residency": LEAVES | {"engines", "backends.base"},
+    "engines": {"jobs", "errors", "metrics", "backends.base"},
+    "backends.plugins": {"backends.base", "errors"},
+    "backends.base": {"jobs", "errors"},
+    "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
+    "backends.llama": {"backends.llama", "backends.base", "jobs", "errors"},
+    "config": {"errors"},
+    "jobs": set(),
+    "errors": set(),
+    "metrics": set(),
+}
+ANYWHERE_OUTSIDE_BACKENDS = {"torch", "llama_cpp", "diffusers", "transformers", "numpy"}
+NEVER_IN_BACKENDS = {"redis", "aiohttp", "aiohttp_jinja2", "prometheus_client", "prometheus_async"}
+
+
+def modules() -> list[Path]:
+    return [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] == "backends":
+        return ".".join(parts[:2]) if len(parts) > 1 and parts[1] != "__init__" else "backends"
+    return parts[0]
+
+
+def imports_of(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    """A module imports only the rooms that its own room may know."""
+    room = room_of(path)
+    if room == "backends":
+        return
+    allowed = MAY_IMPORT[room]
+    for name in imports_of(path):
+        if not name.startswith("velesio."):
+            continue
+        target = name.removeprefix("velesio.")
+        if target == "__version__":
+            continue
+        assert any(target == room_ or target.startswith(f"{room_}.") for room_ in allowed), f"{room} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_and_foreign_libraries_stay_in_their_rooms(path: Path) -> None:
+    """Inference libraries are imported by backends only; brokers and HTTP never by backends."""
+    forbidden = NEVER_IN_BACKENDS if room_of(path).startswith("backends.") else ANYWHERE_OUTSIDE_BACKENDS
+    for name in imports_of(path):
+        assert name.partition(".")[0] not in forbidden, name
+
+
+def test_a_gateway_imports_no_inference_library() -> None:
+    """Importing everything that a gateway runs brings in neither torch nor llama_cpp, in less than half a second of
+    processor time (which, unlike the clock on the wall, other programs do not change)."""
+    script = (
+        "import sys, time; began = time.process_time(); import velesio.http.app; "
+        "took = time.process_time() - began; import velesio.service; "
+        "print(took, *sorted({'torch', 'llama_cpp', 'diffusers', 'numpy'} & set(sys.modules)))"
+    )
+    runs = []
+    for _ in range(3):  # the best of three: the first may have to read files from a cold disk
+        answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+        took, *heavy = answer.stdout.split()
+        assert heavy == []
+        runs.append(float(took))
+    assert min(runs) < 0.5, runs

@@ -1,0 +1,161 @@
+"""Residency: loaded once, within the budget, least recently used first, never under a running job."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import pytest
+
+from velesio.backends.base import Engine, ModelCard, Work
+from velesio.engines import Delivery
+from velesio.errors import ModelLoadFailed, ModelNotFound
+from velesio.jobs import Completed, Completion, Job, TextResult
+from velesio.residency import Residency
+
+
+class Shelf:
+    """A backend of toy models, each of 10 bytes and 2 slots, that counts its loads; `broken` cannot be loaded."""
+
+    name: ClassVar[str] = "shelf"
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.loads: list[str] = []
+        self.open: set[str] = set()
+        self.most_open = 0
+        self.gate = threading.Event()
+
+    def models(self) -> list[ModelCard]:
+        return [ModelCard(name=name, backend="shelf", capability="text", slots=2, bytes=10) for name in self.names]
+
+    def load(self, card: ModelCard, report: Callable[[float], None]) -> Engine:
+        self.loads.append(card.name)
+        if card.name == "broken":
+            raise ValueError("cannot read it")
+        self.open.add(card.name)
+        self.most_open = max(self.most_open, len(self.open))
+        report(0.5)
+        return Book(self, card.name)
+
+
+class Book:
+    """An engine that holds its works until the shelf's gate opens."""
+
+    def __init__(self, shelf: Shelf, name: str) -> None:
+        self.shelf, self.name = shelf, name
+        self.works: list[Work] = []
+
+    def admit(self, work: Work) -> bool:
+        self.works.append(work)
+        return True
+
+    def step(self) -> None:
+        assert self.shelf.gate.wait(10)
+        for work in self.works:
+            work.emit(Completed(TextResult("")))
+        self.works.clear()
+
+    def close(self) -> None:
+        self.shelf.open.discard(self.name)
+
+
+@asynccontextmanager
+async def residency(shelf: Shelf, **options: float) -> AsyncIterator[Residency]:
+    ended = asyncio.Event()
+
+    def deliver(deliveries: Sequence[Delivery]) -> None:
+        ended.set()
+        for work, _ in deliveries:
+            tasks.append(asyncio.ensure_future(resident.touch(work.job.model)))
+
+    tasks: list[asyncio.Future[None]] = []
+    resident = Residency([shelf], deliver, **options)  # type: ignore[arg-type]
+    try:
+        yield resident
+    finally:
+        shelf.gate.set()
+        await resident.close()
+        await asyncio.gather(*tasks)
+
+
+def job(model: str) -> Job:
+    return Job.new(model, Completion(""))
+
+
+async def test_callers_together_load_once() -> None:
+    """Ten callers that ask for the same model at once share one load."""
+    shelf = Shelf("a")
+    async with residency(shelf) as models:
+        engines = await asyncio.gather(*(models.engine_for("a") for _ in range(10)))
+        assert shelf.loads == ["a"]
+        assert len(set(map(id, engines))) == 1
+
+
+async def test_the_least_recently_used_idle_model_leaves() -> None:
+    """With room for two, a third model takes the place of the one that was used longest ago."""
+    shelf = Shelf("a", "b", "c")
+    async with residency(shelf, budget=25) as models:
+        for name in ("a", "b", "a", "c"):
+            await models.engine_for(name)
+        assert sorted(models.loaded) == ["a", "c"]
+        assert shelf.open == {"a", "c"}
+
+
+async def test_a_model_with_jobs_is_never_unloaded() -> None:
+    """A model that needs the space of a busy one waits for its jobs to end; meanwhile nobody offers room."""
+    shelf = Shelf("a", "b")
+    async with residency(shelf, budget=15) as models:
+        (await models.engine_for("a")).submit(job("a"))
+        assert models.room() == {"a": 1}  # b does not fit beside a busy a
+        waiting = asyncio.create_task(models.engine_for("b"))
+        async with asyncio.timeout(10):
+            while models.room():
+                await asyncio.sleep(0)
+        assert shelf.open == {"a"}
+        shelf.gate.set()
+        await waiting
+        assert models.loaded == ["b"]
+        assert shelf.most_open == 1
+
+
+async def test_room_counts_what_is_on_its_way() -> None:
+    """Slots less the works held and the leases that have not reached the engine."""
+    shelf = Shelf("a")
+    async with residency(shelf) as models:
+        assert models.room() == {"a": 2}
+        models.reserve("a")
+        assert models.room() == {"a": 1}
+        (await models.engine_for("a")).submit(job("a"))
+        assert models.room() == {}
+        models.unreserve("a")
+        assert models.room() == {"a": 1}
+
+
+async def test_a_failed_load_is_not_tried_in_a_loop() -> None:
+    """The reason is given at once to the callers of the next seconds, and the model has no room for jobs."""
+    shelf = Shelf("broken", "a")
+    async with residency(shelf) as models:
+        for _ in range(3):
+            with pytest.raises(ModelLoadFailed, match="broken: cannot read it"):
+                await models.engine_for("broken")
+        assert shelf.loads == ["broken"]
+        assert models.room() == {"a": 2}
+
+
+async def test_idle_models_leave_after_their_keep_alive() -> None:
+    """`sweep` unloads what was idle for longer, and nothing that has jobs."""
+    shelf = Shelf("a", "b")
+    async with residency(shelf, keep_alive=0.0) as models:
+        await models.engine_for("a")
+        (await models.engine_for("b")).submit(job("b"))
+        await models.sweep()
+        assert models.loaded == ["b"]
+
+
+async def test_an_unknown_model_is_refused() -> None:
+    """A job for a model that this worker does not have is a clear error."""
+    async with residency(Shelf("a")) as models:
+        with pytest.raises(ModelNotFound):
+            await models.engine_for("z")

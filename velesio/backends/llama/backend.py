@@ -1,0 +1,61 @@
+"""The plug-in: finds GGUF models and loads them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from velesio.backends.base import Catalogue, Engine, ModelCard
+from velesio.backends.llama.discovery import Found, discover
+from velesio.errors import ConfigError, ModelLoadFailed
+
+
+class LlamaBackend:
+    """Models that llama.cpp can run."""
+
+    name: ClassVar[str] = "llama"
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._models_dir = catalogue.models_dir
+        self._found = {model.card.name: model for model in discover(catalogue)}
+
+    def models(self) -> list[ModelCard]:
+        """The cards, from the files' heads alone."""
+        return [model.card for model in self._found.values()]
+
+    def load(self, card: ModelCard, report: Callable[[float], None]) -> Engine:
+        """Loads weights and allocates the cache.
+
+        Raises:
+            ModelLoadFailed: if llama.cpp is not installed or refuses the file.
+        """
+        model = self._found[card.name]
+        template = _template(model, self._models_dir)
+        try:
+            from velesio.backends.llama.binding import Context, Model  # noqa: PLC0415 - imports llama.cpp
+            from velesio.backends.llama.chat import ChatTemplate  # noqa: PLC0415 - only engines need Jinja
+            from velesio.backends.llama.engine import LlamaEngine  # noqa: PLC0415
+        except ImportError as error:
+            raise ModelLoadFailed(f"{error}; install velesio[text]") from error
+        weights = Model(model.path, model.options, report)
+        try:
+            context = Context(weights, model.options, card.context)
+            chat = ChatTemplate(template, bos=weights.bos_text, eos=weights.eos_text)
+        except BaseException:
+            weights.close()
+            raise
+        return LlamaEngine(weights, context, chat, card, model.options)
+
+
+def _template(model: Found, models_dir: Path) -> str:
+    if not model.options.chat_template:
+        return model.header.chat_template
+    file = models_dir / model.options.chat_template
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{model.card.name}: cannot read the chat template {file}: {error}") from None
+
+
+def backend(catalogue: Catalogue) -> LlamaBackend:
+    """The factory that the entry point names."""
+    return LlamaBackend(catalogue)

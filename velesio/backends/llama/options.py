@@ -1,0 +1,158 @@
+"""Load options of a GGUF model: the keys of `[backends.llama]` and, over them, of its `[[models]]` table."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from velesio.backends.base import read_options
+from velesio.errors import ConfigError
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+_Count = Annotated[int, Meta(ge=0)]
+_MAX_SEQUENCES = 256
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is loaded; 0 means "choose" wherever a number may be 0."""
+
+    context: _Count = 4096
+    """Tokens that one job may use, prompt and answer together; 0: as many as the model was trained for."""
+    slots: Annotated[int, Meta(ge=1, le=128)] = 8
+    """Jobs that are computed together."""
+    cells: _Count = 0
+    """Tokens that all jobs and cached prefixes share; 0: half of `slots` times `context`, at least one context.
+    When they run out, cached prefixes go first, then the youngest job waits for its turn."""
+    batch: Annotated[int, Meta(ge=1, le=65536)] = 512
+    """Tokens computed in one step at most: long prompts are cut to this, so that others go on meanwhile."""
+    ubatch: Annotated[int, Meta(ge=1, le=65536)] = 512
+    """Tokens that the hardware sees at once; more takes more memory."""
+    threads: _Count = 0
+    """Threads for single tokens; 0: OMP_NUM_THREADS, else the physical cores this process may use."""
+    threads_batch: _Count = 0
+    """Threads for prompts; 0: as `threads`."""
+    cached: _Count = 0
+    """Finished sequences whose prefix may be kept for reuse besides the running ones; 0: as many as `slots`."""
+    isolate_cache: bool = False
+    """Whether a tenant's cached prefixes are kept from other tenants (timing can tell that a prefix was cached)."""
+    gpu_layers: Annotated[int, Meta(ge=-1)] = -1
+    """Layers kept on the GPU; -1: all that fit a build with GPU support."""
+    main_gpu: _Count = 0
+    """The GPU for everything that is not split."""
+    split_mode: Literal["none", "layer", "row", "tensor"] = "layer"
+    """How several GPUs share a model."""
+    tensor_split: tuple[Annotated[float, Meta(ge=0)], ...] = ()
+    """Shares of each GPU; empty: by free memory."""
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    """Fused attention, where the hardware has it."""
+    kv_type_k: KvType = "f16"
+    """Format of cached keys."""
+    kv_type_v: KvType = "f16"
+    """Format of cached values; quantized ones need flash attention."""
+    kv_offload: bool = True
+    """Whether the cache lies on the GPU."""
+    kv_unified: bool = True
+    """One pool of cells for all sequences, so that they share prefixes; false: an equal part for each."""
+    swa_full: bool = True
+    """Keep whole contexts of sliding-window models, so that their prefixes can be reused."""
+    mmap: Literal["auto", "on", "off"] = "auto"
+    """Map the file into memory instead of reading it."""
+    mlock: bool = False
+    """Keep the weights from being swapped out."""
+    check_tensors: bool = False
+    """Look for invalid numbers in the weights while loading."""
+    repack: Literal["auto", "on", "off"] = "auto"
+    """Rearrange weights for the CPU's matrix units; auto: not where the CPU has AMX, on which many builds crash."""
+    numa: Literal["off", "distribute", "isolate", "numactl", "mirror"] = "off"
+    """Placement on machines with several memory nodes; holds for the whole process."""
+    rope_scaling: Literal["model", "none", "linear", "yarn", "longrope"] = "model"
+    """How positions beyond the trained context are scaled."""
+    rope_freq_base: Annotated[float, Meta(ge=0)] = 0.0
+    """Base frequency of the positions; 0: the model's."""
+    rope_freq_scale: Annotated[float, Meta(ge=0)] = 0.0
+    """Factor on the positions' frequency; 0: the model's."""
+    yarn_ext_factor: float = -1.0
+    """YaRN's extrapolation mix; negative: the model's."""
+    yarn_attn_factor: float = -1.0
+    """YaRN's attention magnitude; negative: the model's."""
+    yarn_beta_fast: float = -1.0
+    """YaRN's fast correction dimension; negative: the model's."""
+    yarn_beta_slow: float = -1.0
+    """YaRN's slow correction dimension; negative: the model's."""
+    yarn_orig_ctx: _Count = 0
+    """YaRN's original context; 0: the model's."""
+    chat_template: str = ""
+    """A Jinja file that replaces the model's own chat template; relative to `models_dir`."""
+
+    def context_of(self, trained: int) -> int:
+        """Tokens that one job may use with a model trained for `trained` tokens."""
+        wanted = self.context or trained or 4096
+        scaled = self.rope_scaling != "model" or self.rope_freq_base or self.rope_freq_scale
+        return wanted if scaled or not trained else min(wanted, trained)
+
+    def cells_of(self, context: int) -> int:
+        """Tokens that all sequences of a model with contexts of `context` tokens share."""
+        if not self.kv_unified:
+            return context * self.slots
+        return max(context, self.cells or context * ((self.slots + 1) // 2))
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that the cache tells apart: running ones and, where cells are shared, cached ones."""
+        if not self.kv_unified:
+            return self.slots
+        return min(_MAX_SEQUENCES, self.slots + (self.cached or self.slots))
+
+
+def read(place: str, *layers: Mapping[str, Any]) -> Options:
+    """The options of one model from the backend's section and the model's table.
+
+    Raises:
+        ConfigError: naming `place` and the key.
+    """
+    options = read_options(Options, place, *layers)
+    if options.kv_type_v not in {"f32", "f16", "bf16"} and options.flash_attention == "off":
+        raise ConfigError(f"{place}: kv_type_v = {options.kv_type_v!r} needs flash attention")
+    return options
+
+
+def may_repack(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether weights can be rearranged safely: llama.cpp then takes AMX wherever the CPU reports it, and its AMX
+    code faults in many builds and virtual machines, which would end the whole process."""
+    try:
+        return " amx_tile" not in cpuinfo.read_text()
+    except OSError:
+        return True
+
+
+def default_threads(system: Path = Path("/sys")) -> int:
+    """Threads that can compute at once: OMP_NUM_THREADS, else physical cores within affinity and CPU quota."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    return max(1, min(_physical_cores(system / "devices/system/cpu"), _quota(system / "fs/cgroup/cpu.max")))
+
+
+def _physical_cores(folder: Path) -> int:
+    """Cores behind the CPUs that this process may use: threads of one core share its arithmetic units."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = set()
+    for cpu in allowed:
+        try:
+            cores.add((folder / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
+
+
+def _quota(file: Path) -> int:
+    """CPUs that a container may use; more threads than that would spin against each other."""
+    try:
+        quota, period = file.read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return 1 << 16

@@ -1,0 +1,324 @@
+"""The configuration: `config.toml`, then the environment, then `--set`; frozen structs, one for each section.
+
+Only the command line and the composition root read a whole `Config`; each part is handed its own section. Every
+option's default and meaning stand in `config.toml` at the root of the repository (a test keeps the two alike).
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from velesio.errors import ConfigError
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+_MIB = 1024 * 1024
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of config.toml; a key that no section knows is an error."""
+
+
+class ServerSection(Section, frozen=True, kw_only=True):
+    """`[server]`: the process and its HTTP side."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    data_dir: Path = Path("data")
+    models_dir: Path = Path("models")
+    drain_timeout: Seconds = 30.0
+    max_body: PositiveInt = 4 * _MIB
+    max_image_body: PositiveInt = 32 * _MIB
+    max_headers: PositiveInt = 16 * 1024
+    request_timeout: Seconds = 300.0
+    keepalive_timeout: Seconds = 75.0
+    sse_ping_interval: Seconds = 15.0
+    loading_wait: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class RedisSection(Section, frozen=True, kw_only=True):
+    """`[redis]`: where the broker is."""
+
+    url: str = ""
+    prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+$")] = "vel"
+    password: str = ""
+    pool_size: PositiveInt = 16
+    timeout: Seconds = 2.0
+    maxmemory: str = "512mb"
+
+
+class QueueSection(Section, frozen=True, kw_only=True):
+    """`[queue]`: timings and caps."""
+
+    lease: Seconds = 20.0
+    beat: Seconds = 5.0
+    reclaim_interval: Seconds = 2.0
+    max_attempts: PositiveInt = 3
+    max_crashes: Count = 1
+    retry_delay: Seconds = 1.0
+    retry_delay_max: Seconds = 60.0
+    cap: PositiveInt = 1000
+    tenant_cap: PositiveInt = 100
+    deadline: Seconds = 300.0
+    result_ttl: Seconds = 3600.0
+    failed_ttl: Seconds = 7 * 86400.0
+    idempotency_ttl: Seconds = 86400.0
+    dead_letters: PositiveInt = 1000
+    max_payload: PositiveInt = 4 * _MIB
+    max_result: PositiveInt = 256 * 1024
+    reply_length: PositiveInt = 20_000
+    output_length: PositiveInt = 8192
+    look_ahead: PositiveInt = 8
+    look_ahead_wait: Seconds = 0.2
+    memory_reserve: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    weights: dict[str, Annotated[float, Meta(gt=0)]] = {}
+
+
+class WorkerSection(Section, frozen=True, kw_only=True):
+    """`[worker]`: what this process computes."""
+
+    id: str = ""
+    models: tuple[str, ...] = ()
+    memory_budget: Count = 0
+    keep_alive: float = -1.0
+    preload: bool = True
+    step_timeout: Seconds = 300.0
+
+
+class LogSection(Section, frozen=True, kw_only=True):
+    """`[log]`: what is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class KeySection(Section, frozen=True, kw_only=True):
+    """`[[keys]]`: one API key."""
+
+    name: str
+    token: str = ""
+    sha256: str = ""
+    tenant: str = "default"
+    models: tuple[str, ...] = ("*",)
+
+
+class ModelSection(Section, frozen=True, kw_only=True):
+    """`[[models]]`: one model; `options` holds every key that is the backend's own."""
+
+    name: str
+    backend: str = "llama"
+    path: Path | None = None
+    aliases: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole configuration, as the command line and the composition root see it."""
+
+    server: ServerSection = ServerSection()
+    redis: RedisSection = RedisSection()
+    queue: QueueSection = QueueSection()
+    worker: WorkerSection = WorkerSection()
+    log: LogSection = LogSection()
+    keys: tuple[KeySection, ...] = ()
+    models: tuple[ModelSection, ...] = ()
+    backends: dict[str, dict[str, Any]] = {}
+    demo: bool = True
+
+
+def load(
+    path: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    settings: Iterable[str] = (),
+) -> Config:
+    """The configuration from `path` (default: `config.toml` of the working directory, if it is there), the
+    environment (`VELESIO_<SECTION>__<KEY>` and the names of the earlier Velesio server) and `section.key=value`
+    settings, the later ones in force.
+
+    Raises:
+        ConfigError: naming the place, for anything unknown or of the wrong type.
+    """
+    raw = _read(path)
+    for names, value, place in _from_environment(environment):
+        _put(raw, names, value, place)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: write it as section.key=value")
+        _put(raw, name.strip().split("."), value, f"--set {name}")
+    resolved = _resolve(raw, environment, "")
+    _gather_model_options(resolved)
+    try:
+        config = msgspec.convert(resolved, Config, strict=False, dec_hook=_to_path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), path)) from None
+    _check(config)
+    return config
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    source = path or Path("config.toml")
+    if path is None and not source.exists():
+        return {}
+    try:
+        with source.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{source}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[list[str], Any, str]]:
+    yield from _from_earlier_names(environment)
+    for name, value in sorted(environment.items()):
+        if name.startswith("VELESIO_") and name != "VELESIO_CONFIG":
+            yield name.removeprefix("VELESIO_").lower().split("__"), value, name
+
+
+def _from_earlier_names(environment: Mapping[str, str]) -> Iterable[tuple[list[str], Any, str]]:
+    """The variables of the earlier Velesio server, for people who come from it."""
+    if tokens := environment.get("API_TOKENS"):
+        keys = [
+            {"name": f"token-{number}", "token": token.strip()}
+            for number, token in enumerate(tokens.split(","), 1)
+            if token.strip()
+        ]
+        yield ["keys"], keys, "API_TOKENS"
+    if url := environment.get("REDIS_URL"):
+        yield ["redis", "url"], url, "REDIS_URL"
+    elif host := environment.get("REDIS_HOST"):
+        yield ["redis", "url"], f"redis://{host}" if ":" in host else f"redis://{host}:6379", "REDIS_HOST"
+    if password := environment.get("REDIS_PASS"):
+        yield ["redis", "password"], password, "REDIS_PASS"
+    if layers := environment.get("GPU_LAYERS"):
+        yield ["backends", "llama", "gpu_layers"], layers, "GPU_LAYERS"
+
+
+def _put(raw: dict[str, Any], names: list[str], value: Any, place: str) -> None:
+    table: Any = raw
+    for name in names[:-1]:
+        table = _enter(table, name, place)
+    last = names[-1]
+    parsed = _parse(value) if isinstance(value, str) else value
+    if isinstance(table, list):
+        if not last.isdigit() or int(last) >= len(table):
+            raise ConfigError(f"{place}: there is no entry {last!r}")
+        table[int(last)] = parsed
+    elif isinstance(table, dict):
+        table[last] = parsed
+    else:
+        raise ConfigError(f"{place}: {names[-2]!r} is not a section")
+
+
+def _enter(table: Any, name: str, place: str) -> Any:
+    if isinstance(table, dict):
+        return table.setdefault(name, {})
+    if isinstance(table, list) and name.isdigit() and int(name) < len(table):
+        return table[int(name)]
+    raise ConfigError(f"{place}: there is no section {name!r}")
+
+
+def _parse(text: str) -> Any:
+    """A value from the environment or the command line: TOML where that can be meant, else the text itself."""
+    if text[:1] in {"[", "{", '"', "'"}:
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text
+
+
+_REFERENCE = re.compile(r"\$\{(file|env):([^}]+)\}")
+
+
+def _resolve(value: Any, environment: Mapping[str, str], place: str) -> Any:
+    """Replaces `${file:PATH}` and `${env:NAME}` in every string."""
+    if isinstance(value, dict):
+        return {name: _resolve(item, environment, f"{place}.{name}" if place else name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, environment, f"{place}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def substitute(match: re.Match[str]) -> str:
+        kind, name = match.groups()
+        if kind == "env":
+            if name not in environment:
+                raise ConfigError(f"{place}: the environment has no variable {name!r}")
+            return environment[name]
+        try:
+            return Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{place}: cannot read the secret file {name!r}: {error}") from None
+
+    return _REFERENCE.sub(substitute, value)
+
+
+def _gather_model_options(raw: dict[str, Any]) -> None:
+    """Moves the keys of `[[models]]` that are the backend's into `options`."""
+    models = raw.get("models")
+    if not isinstance(models, list):
+        return
+    common = {field.name for field in msgspec.structs.fields(ModelSection)} - {"options"}
+    for model in models:
+        if isinstance(model, dict):
+            own = {name: model.pop(name) for name in list(model) if name not in common | {"options"}}
+            model["options"] = {**model.get("options", {}), **own}
+
+
+def _to_path(kind: type, value: Any) -> Any:
+    """msgspec's hook for the one type here that it does not know."""
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    raise TypeError(f"expected {kind.__name__}")
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "": Config,
+    "server": ServerSection,
+    "redis": RedisSection,
+    "queue": QueueSection,
+    "worker": WorkerSection,
+    "log": LogSection,
+    "keys": KeySection,
+    "models": ModelSection,
+}
+
+
+def _explain(message: str, path: Path | None) -> str:
+    """msgspec's message, led by the option's name and, where a key is unknown, with those that would be right."""
+    text, _, tail = message.partition(" - at `$")
+    where = tail.rstrip("`").removeprefix(".")
+    unknown = re.search(r"unknown field `([^`]*)`", text)
+    if unknown is None:
+        return f"{where or 'configuration'}: {text[0].lower()}{text[1:]}"
+    name = unknown.group(1)
+    known = [field.name for field in msgspec.structs.fields(_SECTIONS.get(where.partition("[")[0], Config))]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    source = f" (in {path})" if path else ""
+    return f"{where}{'.' if where else ''}{name}: there is no such option{source}; {hint}"
+
+
+def _check(config: Config) -> None:
+    """What one field alone cannot tell."""
+    for number, key in enumerate(config.keys):
+        if bool(key.token) == bool(key.sha256):
+            raise ConfigError(f"keys[{number}]: give either token or sha256")
+    names = [name for model in config.models for name in (model.name, *model.aliases)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"models: the name {name!r} is used twice")
+    if config.queue.beat * 2 > config.queue.lease:
+        raise ConfigError("queue.beat must be at most half of queue.lease, else leases run out between two beats")

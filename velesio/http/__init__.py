@@ -1,0 +1,1 @@
+"""The gateway's HTTP side: one module for each API family, over the job queue."""

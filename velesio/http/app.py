@@ -1,0 +1,38 @@
+"""The HTTP application: every route and what surrounds it."""
+
+from typing import Any
+
+from aiohttp import web
+
+from velesio.http import llamacpp, middleware, models, openai, pages, status
+from velesio.http.gateway import GATEWAY, Gateway
+
+__all__ = ["Gateway", "build", "runner"]
+
+_ROUTES = [*pages.ROUTES, *status.ROUTES, *models.ROUTES, *llamacpp.ROUTES, *openai.ROUTES]
+
+
+def build(gateway: Gateway) -> web.Application:
+    """The application over `gateway`'s parts, which must have been started."""
+    app = web.Application(middlewares=middleware.MIDDLEWARES, client_max_size=gateway.server.max_body)
+    app[GATEWAY] = gateway
+    pages.setup(app)
+    app.add_routes(_ROUTES)
+    app.on_response_prepare.append(middleware.sign)
+    return app
+
+
+def runner(gateway: Gateway, **options: Any) -> web.AppRunner:
+    """A runner with the settings that the handlers rely on: a client that leaves cancels its handler. To stop it, let
+    `gateway.finish` end the answers first."""
+    server = gateway.server
+    settings: dict[str, Any] = {
+        "handler_cancellation": True,
+        "handle_signals": False,
+        "access_log": None,
+        "keepalive_timeout": server.keepalive_timeout,
+        "max_line_size": server.max_headers,
+        "max_field_size": server.max_headers,
+        "shutdown_timeout": 1.0,
+    }
+    return web.AppRunner(build(gateway), **settings | options)

@@ -1,0 +1,357 @@
+"""From params to events: queues the jobs of one request, gives their events, cancels what nobody waits for."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from difflib import get_close_matches
+
+import structlog
+from aiohttp import web
+
+from velesio import metrics
+from velesio.backends.base import ModelCard
+from velesio.errors import (
+    BrokerUnavailable,
+    Forbidden,
+    ModelNotFound,
+    NoWorker,
+    ShuttingDown,
+    VelesioError,
+    from_code,
+)
+from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, Gateway
+from velesio.http.keys import Credential
+from velesio.jobs import (
+    Cancelled,
+    Capability,
+    Chat,
+    Completed,
+    Completion,
+    Delta,
+    Event,
+    Failed,
+    Job,
+    Params,
+    Result,
+    TextResult,
+)
+from velesio.queue.registry import Registry
+from velesio.queue.replies import Watch
+
+log = structlog.get_logger("velesio.http")
+
+Numbered = tuple[int, Event]
+"""An event with the index of the job that it is of."""
+
+_CHARACTERS_PER_TOKEN = 4
+_ANSWER_TOKENS = 256
+"""What an answer without a limit is taken to cost."""
+
+
+async def find_model(request: web.Request, name: str, capability: Capability) -> ModelCard:
+    """The card of the model that a request names; an empty name is the default one. Waits up to
+    `[server] loading_wait` seconds for a worker.
+
+    Raises:
+        ModelNotFound: naming those that the key may use.
+        NoWorker: nobody serves it now.
+        Forbidden: the key may not use it.
+    """
+    gateway = request.app[GATEWAY]
+    if gateway.draining:
+        raise ShuttingDown
+    end = time.monotonic() + gateway.server.loading_wait
+    while True:
+        try:
+            return choose_model(gateway.registry, request[CREDENTIAL], name, capability)
+        except NoWorker:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise
+        await gateway.registry.changed(left)
+
+
+def choose_model(registry: Registry, credential: Credential, name: str, capability: Capability) -> ModelCard:
+    """`Registry.find`, with eyes only for the models of the key."""
+    if not credential.restricted:
+        return registry.find(name, capability)
+    visible = visible_cards(registry, credential)
+    if not name:
+        for card in visible:
+            if card.capability == capability:
+                return card
+        raise NoWorker(f"nobody serves a {capability} model that this key may use")
+    try:
+        card = registry.find(name, capability)
+    except ModelNotFound:
+        raise unknown_model(name, visible) from None
+    if not credential.allows(card.name, *card.aliases):
+        usable = ", ".join(card.name for card in visible) or "none that is served"
+        raise Forbidden(f"this key may not use the model {name!r}; it may use {usable}", param="model")
+    return card
+
+
+def visible_cards(registry: Registry, credential: Credential) -> list[ModelCard]:
+    """The models that are served and that the key may use."""
+    return [card for card in registry.cards() if credential.allows(card.name, *card.aliases)]
+
+
+def unknown_model(name: str, cards: Sequence[ModelCard]) -> ModelNotFound:
+    """The refusal of a name, with those of `cards` and the one that may have been meant."""
+    names = [name for card in cards for name in (card.name, *card.aliases)]
+    near = get_close_matches(name, names, 1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return ModelNotFound(f"no model is called {name!r}; served are {', '.join(names) or 'none'}.{meant}", param="model")
+
+
+def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, stream: bool) -> list[Job]:
+    """A job for each of the params, on behalf of the request's credential."""
+    gateway = request.app[GATEWAY]
+    deadline = time.time() + gateway.server.request_timeout
+    return [
+        Job.new(
+            model,
+            each,
+            tenant=request[CREDENTIAL].tenant,
+            cost=cost_of(each),
+            deadline=deadline,
+            gateway=gateway.inbox.gateway_id,
+            stream=stream,
+        )
+        for each in params
+    ]
+
+
+def cost_of(params: Params) -> float:
+    """Estimated tokens in thousands, prompt and answer together; megapixel-steps of a picture."""
+    if isinstance(params, Completion):
+        prompt = len(params.prompt) / (_CHARACTERS_PER_TOKEN if isinstance(params.prompt, str) else 1)
+    elif isinstance(params, Chat):
+        prompt = sum(len(str(message.get("content"))) for message in params.messages) / _CHARACTERS_PER_TOKEN
+    else:
+        return max(0.001, params.width * params.height * params.steps / 1e6)
+    answer = params.max_tokens if params.max_tokens >= 0 else _ANSWER_TOKENS
+    return max(0.001, (prompt + answer) / 1000)
+
+
+@asynccontextmanager
+async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator["Answers"]:
+    """Queues `jobs` and gives their answers; leaving cancels those that are not final.
+
+    Raises:
+        VelesioError: a job could not be queued; those queued before it are cancelled.
+    """
+    gateway = request.app[GATEWAY]
+    open_jobs: dict[int, str] = {}
+    async with AsyncExitStack() as stack:
+        watches = [await stack.enter_async_context(gateway.inbox.watch(job)) for job in jobs]
+        answers = Answers(gateway, jobs, watches, open_jobs, request[ARRIVED])
+        gateway.answers.add(answers)
+        stack.callback(gateway.ended, answers)
+        stack.push_async_callback(_cancel_open, gateway, open_jobs)
+        stack.push_async_callback(answers.close)
+        for index, job in enumerate(jobs):
+            # Before the call: if it is interrupted, the broker may have queued the job all the same.
+            open_jobs[index] = job.id
+            try:
+                await gateway.queue.enqueue(job)
+            except BrokerUnavailable:
+                raise
+            except VelesioError:
+                del open_jobs[index]
+                raise
+        request[QUEUED] = True
+        if len(jobs) == 1:
+            request[JOB_ID] = jobs[0].id
+        yield answers
+
+
+async def _cancel_open(gateway: Gateway, open_jobs: dict[int, str]) -> None:
+    if open_jobs:
+        await gateway.see_through(_cancel(gateway, list(open_jobs.values())))
+
+
+async def _cancel(gateway: Gateway, job_ids: Sequence[str]) -> None:
+    for job_id in job_ids:
+        try:
+            await gateway.queue.cancel(job_id, "nobody waits for the answer")
+        except VelesioError as error:
+            # The job's deadline will end it.
+            log.warning("job not cancelled", job_id=job_id, code=error.code)
+            return
+
+
+class Answers:
+    """The events of a request's jobs, as an async iterator of non-empty batches, never with a failure in them:
+    the first failed job raises its error, after what came before it."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        jobs: Sequence[Job],
+        watches: Sequence[Watch],
+        open_jobs: dict[int, str],
+        arrived: float,
+    ) -> None:
+        self.results: dict[int, Result] = {}
+        """By index, as the jobs get done."""
+        self._gateway = gateway
+        self._source = _Single(watches[0]) if len(watches) == 1 else _Merged(watches)
+        self._open = open_jobs
+        self._first: list[Numbered] | None = None
+        self._error: VelesioError | None = None
+        self._aborted: VelesioError | None = None
+        self._waiting: asyncio.Task[object] | None = None
+        self._pace = _Pace(jobs[0].model, arrived)
+
+    async def begin(self) -> None:
+        """Wait for the first event, before any header is sent.
+
+        Raises:
+            VelesioError: the job was refused or failed, or its deadline passed.
+        """
+        self._first = await anext(self)
+        if self._error is not None:
+            raise self._error
+
+    async def texts(self) -> list[TextResult]:
+        """The results of text jobs, by index, when all are done.
+
+        Raises:
+            VelesioError: one failed.
+        """
+        async for _ in self:
+            pass
+        return [result for _, result in sorted(self.results.items()) if isinstance(result, TextResult)]
+
+    def abort(self, error: VelesioError) -> None:
+        """Make the iteration raise `error`, now or at its next step."""
+        self._aborted = error
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._source.close()
+
+    def __aiter__(self) -> "Answers":
+        return self
+
+    async def __anext__(self) -> list[Numbered]:
+        if self._first is not None:
+            batch, self._first = self._first, None
+            return batch
+        if self._aborted is not None:
+            raise self._aborted
+        if self._error is not None:
+            raise self._error
+        if not self._open:
+            raise StopAsyncIteration
+        return self._sift(await self._wait())
+
+    async def _wait(self) -> list[Numbered]:
+        self._waiting = task = asyncio.current_task()
+        try:
+            return await self._source.__anext__()
+        except asyncio.CancelledError:
+            # `abort` cancels this task to wake it; a client that left cancels it as well, and that one counts more.
+            if self._aborted is None or task is None or task.uncancel() > 0:
+                raise
+            raise self._aborted from None
+        finally:
+            self._waiting = None
+
+    def _sift(self, batch: list[Numbered]) -> list[Numbered]:
+        for place, (index, event) in enumerate(batch):
+            if type(event) is Delta:
+                continue
+            if isinstance(event, Completed):
+                self.results[index] = event.result
+                del self._open[index]
+            elif isinstance(event, Failed | Cancelled):
+                del self._open[index]
+                self._error = _error_of(event)
+                batch = batch[:place]
+                break
+        self._pace.observe(batch)
+        if not batch and self._error is not None:
+            raise self._error
+        return batch
+
+
+def _error_of(event: Failed | Cancelled) -> VelesioError:
+    if isinstance(event, Failed):
+        return from_code(event.code, event.message, event.details)
+    return from_code("cancelled", f"the job was cancelled: {event.reason}" if event.reason else "")
+
+
+class _Single:
+    """One watch."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    async def __anext__(self) -> list[Numbered]:
+        return [(0, event) for event in await anext(self._watch)]
+
+    async def close(self) -> None:
+        """Nothing to stop."""
+
+
+class _Merged:
+    """Several watches as one: a batch is what has come of all of them since the last one."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self._ready: list[Numbered] = []
+        self._error: BaseException | None = None
+        self._wake = asyncio.Event()
+        self._pumps = [asyncio.create_task(self._pump(index, watch)) for index, watch in enumerate(watches)]
+
+    async def _pump(self, index: int, watch: Watch) -> None:
+        try:
+            async for batch in watch:
+                self._ready.extend((index, event) for event in batch)
+                self._wake.set()
+        except Exception as error:
+            self._error = error
+            self._wake.set()
+
+    async def __anext__(self) -> list[Numbered]:
+        await self._wake.wait()
+        self._wake.clear()
+        if not self._ready and self._error is not None:
+            raise self._error
+        if self._error is not None:
+            self._wake.set()
+        batch, self._ready = self._ready, []
+        return batch
+
+    async def close(self) -> None:
+        """Stop all of them."""
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+
+class _Pace:
+    """Measures the time to the first text and between texts, on this process's monotonic clock."""
+
+    def __init__(self, model: str, arrived: float) -> None:
+        self._first = metrics.time_to_first_token.labels(model)
+        self._between = metrics.inter_token.labels(model)
+        self._arrived = arrived
+        self._last: dict[int, float] = {}
+
+    def observe(self, batch: Sequence[Numbered]) -> None:
+        """Count the texts in a batch that has just come; those of one job that come together are one."""
+        talking = {index for index, event in batch if type(event) is Delta}
+        if not talking:
+            return
+        now = time.monotonic()
+        for index in talking:
+            if index in self._last:
+                self._between.observe(now - self._last[index])
+            elif not self._last:
+                self._first.observe(now - self._arrived)
+            self._last[index] = now

@@ -1,0 +1,83 @@
+"""API families: in whose shape a path reports errors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from velesio.errors import ContextExceeded, Unavailable, VelesioError
+
+
+class Family(msgspec.Struct, frozen=True):
+    """What the errors of one API look like."""
+
+    name: str
+    body: Callable[[VelesioError], dict[str, Any]]
+    """The JSON of a refusal."""
+    tells_methods: bool
+    """Whether a known path with a wrong method is 405; llama.cpp's server answers 404."""
+
+
+_NATIVE_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    501: "not_supported_error",
+    503: "unavailable_error",
+    504: "timeout_error",
+}
+_OPENAI_TYPES = {403: "permission_error", 429: "rate_limit_error"}
+
+
+def _native(error: VelesioError) -> dict[str, Any]:
+    kind = _NATIVE_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    if isinstance(error, ContextExceeded):
+        kind = "exceed_context_size_error"
+    return {"error": {"code": error.status, "message": error.message, "type": kind} | error.details}
+
+
+def _openai(error: VelesioError) -> dict[str, Any]:
+    kind = _OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    body = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    return {"error": body | error.details}
+
+
+NATIVE = Family("llama.cpp", _native, tells_methods=False)
+OPENAI = Family("openai", _openai, tells_methods=True)
+
+_PLACES = {
+    "/chat/completions": OPENAI,
+    "/v1": OPENAI,
+    "/v1/health": NATIVE,
+}
+
+
+def family_of(path: str) -> Family:
+    """The family of the nearest known place above `path`; llama.cpp's where there is none."""
+    while path:
+        if path in _PLACES:
+            return _PLACES[path]
+        path = path.rpartition("/")[0]
+    return NATIVE
+
+
+def headers_of(error: VelesioError) -> dict[str, str]:
+    """The headers that go with a refusal."""
+    headers = {}
+    wait = error.retry_after
+    if wait is None and isinstance(error, Unavailable):
+        wait = 1.0
+    if wait is not None:
+        headers["Retry-After"] = str(max(1, -int(-wait // 1)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="velesio"'
+    if error.status == 501:
+        # The OpenAI SDKs try every 5xx again; this one will never be different.
+        headers["X-Should-Retry"] = "false"
+    return headers
+
+
+def unexpected(request_id: str) -> VelesioError:
+    """What a client is told of an exception that nobody expected; the log has the rest."""
+    return VelesioError(f"internal error; the server's log tells more about request {request_id}")

@@ -1,0 +1,116 @@
+"""What the handlers share: the queue's gateway side, the keys, and whether new work is taken."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+
+from velesio.config import ServerSection
+from velesio.errors import ShuttingDown, VelesioError
+from velesio.http.keys import Credential, KeyRing
+from velesio.queue.broker import Broker
+from velesio.queue.client import JobQueue
+from velesio.queue.registry import Registry
+from velesio.queue.replies import Inbox
+
+if TYPE_CHECKING:
+    from velesio.http.dispatch import Answers
+
+log = structlog.get_logger("velesio.http")
+
+NO_MODEL = "no worker serves a model"
+
+
+class Gateway:
+    """One HTTP server's parts and the answers that it is giving."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        inbox: Inbox,
+        registry: Registry,
+        broker: Broker,
+        keys: KeyRing,
+        server: ServerSection,
+    ) -> None:
+        self.queue = queue
+        self.inbox = inbox
+        self.registry = registry
+        self.broker = broker
+        self.keys = keys
+        self.server = server
+        self.draining = False
+        self.answers: set[Answers] = set()
+        self._idle = asyncio.Event()
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def unready(self) -> list[str]:
+        """Why this gateway should get no requests; empty: it is ready."""
+        if self.draining:
+            return ["the server is shutting down"]
+        reasons = []
+        if not await self._broker_answers():
+            reasons.append("the broker does not answer")
+        if not self.registry.cards():
+            reasons.append(NO_MODEL)
+        return reasons
+
+    async def _broker_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(1.0):
+                return await self.broker.ping()
+        except (TimeoutError, VelesioError, OSError):
+            return False
+
+    def drain(self) -> None:
+        """Take no new jobs: `/readyz` is 503 and so is every request for one. Answers under way go on."""
+        self.draining = True
+
+    async def finish(self, timeout: float) -> None:  # noqa: ASYNC109  the answers left then get an end of their own
+        """Wait until every answer has ended; end those that are left after `timeout` seconds with `ShuttingDown` and
+        cancel their jobs."""
+        self.drain()
+        if not await self._quiet(timeout):
+            for answers in tuple(self.answers):
+                answers.abort(ShuttingDown())
+            await self._quiet(5.0)
+        if self._background:
+            await asyncio.wait(self._background, timeout=5.0)
+
+    async def _quiet(self, timeout: float) -> bool:  # noqa: ASYNC109
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while self.answers:
+            self._idle.clear()
+            try:
+                async with asyncio.timeout_at(end):
+                    await self._idle.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def ended(self, answers: "Answers") -> None:
+        """Forget an answer that has ended."""
+        self.answers.discard(answers)
+        self._idle.set()
+
+    async def see_through(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` to its end even if the caller is cancelled meanwhile."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        await asyncio.shield(task)
+
+
+GATEWAY = web.AppKey("gateway", Gateway)
+CREDENTIAL = web.RequestKey("credential", Credential)
+ARRIVED = web.RequestKey("arrived", float)
+"""Monotonic seconds."""
+REQUEST_ID = web.RequestKey("request_id", str)
+QUEUED = web.RequestKey("queued", bool)
+"""Set once the request's jobs are in the queue."""
+JOB_ID = web.RequestKey("job_id", str)
+"""Set where one job answers the request."""

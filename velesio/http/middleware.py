@@ -1,0 +1,170 @@
+"""What surrounds every handler: request id, log line, metrics, error shapes, keys."""
+
+import asyncio
+import re
+import secrets
+import time
+from ipaddress import IPv6Address, ip_address
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from velesio import metrics
+from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
+from velesio.http import status
+from velesio.http.families import family_of, headers_of, unexpected
+from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REQUEST_ID
+from velesio.http.wire import json_response
+
+log = structlog.get_logger("velesio.http")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_CLIENT_LEFT = 499
+_QUIET = status.PUBLIC | {"/metrics"}
+"""Routes that machines ask all the time: their log lines are for debugging only."""
+
+
+class MethodNotAllowed(BadRequest):
+    """This address does not know that method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives the request its id, and when it is over, a line in the log and its place in the metrics."""
+    request[ARRIVED] = time.monotonic()
+    request[REQUEST_ID] = _request_id(request)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
+    code = _CLIENT_LEFT
+    try:
+        response = await handler(request)
+        code = response.status
+    finally:
+        _account(request, code)
+    return response
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get("X-Request-ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _account(request: web.Request, code: int) -> None:
+    seconds = time.monotonic() - request[ARRIVED]
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "unmatched"
+    metrics.requests.labels(route, str(code)).inc()
+    metrics.request_seconds.labels(route).observe(seconds)
+    write = log.debug if route in _QUIET else log.info
+    fields = {"job_id": request[JOB_ID]} if JOB_ID in request else {}
+    write("request", method=request.method, route=route, status=code, ms=round(seconds * 1000, 1), **fields)
+
+
+@web.middleware
+async def shape_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns whatever is raised into the error shape of the path's family."""
+    try:
+        return await handler(request)
+    except asyncio.CancelledError:
+        raise
+    except VelesioError as error:
+        if QUEUED not in request:
+            metrics.rejected.labels(error.code).inc()
+        return refusal(request, error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return refusal(request, _from_aiohttp(request, error))
+    except ConnectionError:
+        # The client has left; there is nobody to tell.
+        raise
+    except Exception:
+        log.exception("handler failed")
+        return refusal(request, unexpected(request[REQUEST_ID]))
+
+
+def refusal(request: web.Request, error: VelesioError) -> web.Response:
+    """The answer to a request that is refused or that failed."""
+    headers = headers_of(error)
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.details.pop("allow")
+    response = json_response(family_of(request.path).body(error), error.status, headers)
+    if not request.content.is_eof():
+        # What is left of the body would be taken for the next request.
+        response.force_close()
+    return response
+
+
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> VelesioError:
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return BodyTooLarge()
+    tells_methods = family_of(request.path).tells_methods
+    if isinstance(error, web.HTTPMethodNotAllowed) and tells_methods:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"{request.method} is not for {request.path}; use {allowed}"
+        return MethodNotAllowed(message, details={"allow": allowed})
+    if isinstance(error, web.HTTPNotFound | web.HTTPMethodNotAllowed):
+        return NotFound(
+            f"there is nothing at {request.path}; see / for what runs here" if tells_methods else "File Not Found"
+        )
+    return BadRequest(error.reason) if error.status < 500 else VelesioError(error.reason)
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Lets nobody through without a key but to the places that need none."""
+    keys = request.app[GATEWAY].keys
+    try:
+        credential = keys.authenticate(request.headers, loopback=is_local(_peer(request)))
+    except Unauthorized:
+        if not _is_public(request):
+            raise
+    else:
+        request[CREDENTIAL] = credential
+        structlog.contextvars.bind_contextvars(tenant=credential.tenant, key=credential.name)
+    return await handler(request)
+
+
+def _is_public(request: web.Request) -> bool:
+    return request.method == "OPTIONS" or request.path in status.PUBLIC or request.path == "/"
+
+
+def _peer(request: web.Request) -> object:
+    return request.transport.get_extra_info("peername") if request.transport else None
+
+
+def is_local(peer: object) -> bool:
+    """Whether a socket's peer is on this machine: a loopback address, or the nameless end of a unix socket."""
+    if not isinstance(peer, tuple):
+        return isinstance(peer, str | bytes)
+    try:
+        address = ip_address(peer[0].partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+@web.middleware
+async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers OPTIONS at any path, as llama.cpp's server does. No origin is allowed: this is where the headers for
+    configured origins belong."""
+    if request.method == "OPTIONS":
+        return web.Response(headers={"Content-Type": "text/html", "Allow": "GET, POST, DELETE, OPTIONS"})
+    return await handler(request)
+
+
+async def sign(request: web.Request, response: web.StreamResponse) -> None:
+    """Headers of every response, streams included; runs when headers are about to be sent."""
+    response.headers["Server"] = "velesio"
+    if REQUEST_ID in request:
+        response.headers["X-Request-ID"] = request[REQUEST_ID]
+    if JOB_ID in request:
+        response.headers["X-Velesio-Job-Id"] = request[JOB_ID]
+
+
+MIDDLEWARES = [observe, shape_errors, preflight, authenticate]

@@ -1,0 +1,140 @@
+"""Server-sent events: writes what has come in one go, keeps silent connections alive, ends with an error event."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import structlog
+from aiohttp import web
+
+from velesio.errors import VelesioError
+from velesio.http.dispatch import Answers
+from velesio.http.families import unexpected
+from velesio.http.gateway import GATEWAY, REQUEST_ID
+from velesio.jobs import Event
+
+log = structlog.get_logger("velesio.http")
+
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+DONE = b"data: [DONE]\n\n"
+COMMENT = b":\n\n"
+
+
+class Framing(Protocol):
+    """What one family's stream looks like. Each `bytes` is one whole event."""
+
+    one_by_one: bool
+    """Whether each event needs a write, and so an HTTP chunk, of its own."""
+
+    def frames(self, index: int, event: Event) -> Sequence[bytes]:
+        """What the client gets for an event of the job with that index."""
+
+    def ping(self) -> bytes:
+        """What keeps a silent connection alive."""
+
+    def failure(self, error: VelesioError) -> Sequence[bytes]:
+        """What ends a stream that cannot go on."""
+
+    def end(self) -> Sequence[bytes]:
+        """What follows the last event."""
+
+
+def event(data: bytes) -> bytes:
+    """A JSON document as an event."""
+    return b"data: %b\n\n" % data
+
+
+async def respond(
+    request: web.Request, answers: Answers, framing: Framing, ping_interval: float | None = None
+) -> web.StreamResponse:
+    """Streams `answers`, whose first event has come; `ping_interval` is in seconds, the server's if None, 0 or less
+    for no pings.
+
+    Nothing is raised but the cancellation of the caller: once headers are sent, an error is an event.
+    """
+    response = web.StreamResponse(headers=HEADERS)
+    if ping_interval is None:
+        ping_interval = request.app[GATEWAY].server.sse_ping_interval
+    stream = _Stream(response, one_by_one=framing.one_by_one)
+    try:
+        await response.prepare(request)
+        async with _pinging(stream, framing, ping_interval):
+            await _copy(request, answers, framing, stream)
+        await response.write_eof()
+    except ConnectionError:
+        # The client has left; leaving the answers' context cancels their jobs.
+        log.debug("client left")
+    return response
+
+
+async def _copy(request: web.Request, answers: Answers, framing: Framing, stream: "_Stream") -> None:
+    try:
+        async for batch in answers:
+            await stream.write([frame for index, event in batch for frame in framing.frames(index, event)])
+        await stream.write(framing.end())
+    except ConnectionError:
+        raise
+    except VelesioError as error:
+        log.info("stream failed", code=error.code)
+        await stream.write(framing.failure(error))
+    except Exception:
+        log.exception("stream failed", code=VelesioError.code)
+        await stream.write(framing.failure(unexpected(request[REQUEST_ID])))
+
+
+class _Stream:
+    """The connection, and since when it is silent."""
+
+    def __init__(self, response: web.StreamResponse, *, one_by_one: bool) -> None:
+        self.spoke = time.monotonic()
+        self.busy = False
+        self._response = response
+        self._one_by_one = one_by_one
+
+    async def write(self, frames: Sequence[bytes]) -> None:
+        if not frames:
+            return
+        self.spoke = time.monotonic()
+        self.busy = True
+        try:
+            if self._one_by_one:
+                for frame in frames:
+                    await self._response.write(frame)
+            else:
+                await self._response.write(b"".join(frames))
+        finally:
+            self.busy = False
+
+
+@asynccontextmanager
+async def _pinging(stream: _Stream, framing: Framing, interval: float) -> AsyncIterator[None]:
+    """Pings after each `interval` of silence. A task of its own costs nothing for each token, a timeout around each
+    wait would."""
+    if interval <= 0:
+        yield
+        return
+    task = asyncio.create_task(_ping(stream, framing, interval))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _ping(stream: _Stream, framing: Framing, interval: float) -> None:
+    while True:
+        left = stream.spoke + interval - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
+        elif stream.busy:
+            await asyncio.sleep(interval)
+        else:
+            try:
+                await stream.write([framing.ping()])
+            except ConnectionError:
+                return

@@ -1,0 +1,110 @@
+"""Health, readiness, metrics and the state of the queue."""
+
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+from velesio.errors import ModelLoading, Unavailable
+from velesio.http.families import NATIVE, headers_of
+from velesio.http.gateway import CREDENTIAL, GATEWAY, NO_MODEL
+from velesio.http.keys import Credential
+from velesio.http.wire import json_response
+from velesio.queue.client import ModelDepth, QueueStatus
+from velesio.queue.registry import WorkerInfo
+
+
+async def livez(request: web.Request) -> web.Response:  # noqa: ARG001
+    """`/livez`: the event loop runs."""
+    return json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """`/readyz`: whether requests should come here, and if not, why."""
+    reasons = await request.app[GATEWAY].unready()
+    if reasons:
+        return json_response({"status": "unready", "reasons": reasons}, 503)
+    return json_response({"status": "ready"})
+
+
+async def health(request: web.Request) -> web.Response:
+    """`/health`: what llama.cpp's clients ask before they send anything."""
+    reasons = await request.app[GATEWAY].unready()
+    if not reasons:
+        return json_response({"status": "ok"})
+    error = ModelLoading() if reasons == [NO_MODEL] else Unavailable("; ".join(reasons))
+    return json_response(NATIVE.body(error), error.status, headers_of(error))
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`/metrics`: Prometheus's text format, or OpenMetrics where the scraper prefers it."""
+    write, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=write(REGISTRY), headers={"Content-Type": content_type})
+
+
+async def queue_status(request: web.Request) -> web.Response:
+    """`/queue/status`: counts of jobs, and the workers with what they hold."""
+    gateway = request.app[GATEWAY]
+    status = await gateway.queue.status()
+    return json_response(described(status, gateway.registry.workers(), request[CREDENTIAL]))
+
+
+def described(status: QueueStatus, workers: list[WorkerInfo], credential: Credential) -> dict[str, Any]:
+    """The queue, as far as it is of models that the key may use."""
+    models = [model for model in status.models if credential.allows(model.model)]
+    waiting = sum(sum(model.waiting) for model in models)
+    return {
+        "depth": waiting,
+        "pending": waiting + status.scheduled,
+        "active": sum(model.running for model in models),
+        "completed": sum(model.done for model in models),
+        "failed": sum(model.failed for model in models),
+        "cancelled": sum(model.cancelled for model in models),
+        "scheduled": status.scheduled,
+        "dead": status.dead,
+        "models": [_model(model) for model in models],
+        "workers": [_worker(worker, credential) for worker in workers],
+    }
+
+
+def _model(model: ModelDepth) -> dict[str, Any]:
+    interactive, normal, batch = model.waiting
+    return {
+        "model": model.model,
+        "capability": model.capability,
+        "waiting": {"interactive": interactive, "normal": normal, "batch": batch},
+        "running": model.running,
+        "oldest_seconds": round(model.oldest, 3),
+        "completed": model.done,
+        "failed": model.failed,
+        "cancelled": model.cancelled,
+    }
+
+
+def _worker(worker: WorkerInfo, credential: Credential) -> dict[str, Any]:
+    return {
+        "id": worker.id,
+        "name": worker.name,
+        "host": worker.host,
+        "version": worker.version,
+        "state": worker.state,
+        "slots": worker.slots,
+        "models": [card.name for card in worker.cards if credential.allows(card.name, *card.aliases)],
+        "jobs": worker.jobs,
+        "beat": worker.beat,
+    }
+
+
+ROUTES = [
+    web.get("/livez", livez),
+    web.get("/readyz", readyz),
+    web.get("/health", health),
+    web.post("/health", health),
+    web.get("/v1/health", health),
+    web.post("/v1/health", health),
+    web.get("/metrics", metrics),
+    web.get("/queue/status", queue_status),
+]
+PUBLIC = frozenset({"/livez", "/readyz", "/health", "/v1/health"})
+"""Paths that need no key."""

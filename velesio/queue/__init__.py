@@ -1,0 +1,1 @@
+"""The queue: all that Velesio does with Redis or Valkey."""

@@ -1,0 +1,263 @@
+"""Broker: one process's connections to its Redis or Valkey server, and calls of the scripts.
+
+Calls that are made while an earlier batch is under way go out together as the next pipeline: no timer, so a lone
+call waits for nothing, and a busy process pays for few round trips.
+"""
+
+import asyncio
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+
+from velesio import metrics
+from velesio.config import QueueSection, RedisSection
+from velesio.errors import BrokerUnavailable, ConfigError, QueueFull, VelesioError
+from velesio.queue import scripts
+from velesio.queue.connections import OUTAGES, Address, Argument, pack
+from velesio.queue.keys import Keys
+from velesio.queue.tasks import spawn, stop
+
+_BATCH = 128
+_MINIMUM = (7, 0)
+_DOWN = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "UNKILLABLE", "BUSY ")
+
+
+class _Call:
+    __slots__ = ("command", "deadline", "future", "op", "retry", "since")
+
+    def __init__(
+        self,
+        op: str,
+        command: bytes,
+        *,
+        retry: bool,
+        timeout: float,
+        future: "asyncio.Future[Any]",
+    ) -> None:
+        self.op = op
+        self.command = command
+        self.retry = retry
+        self.since = time.perf_counter()
+        self.deadline = self.since + timeout
+        self.future = future
+
+    def end(self, answer: Any) -> None:
+        """Hand the answer, or the error that it is, to the caller, if it still waits."""
+        error = _translate(answer) if isinstance(answer, Exception) else None
+        if error is None:
+            metrics.broker_call_seconds.labels(self.op).observe(time.perf_counter() - self.since)
+        else:
+            metrics.broker_errors.labels(self.op).inc()
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(answer)
+        else:
+            self.future.set_exception(error)
+
+
+class Broker:
+    """All connections of one process to the server. Make it with `connect`."""
+
+    def __init__(self, address: Address, redis_section: RedisSection, queue: QueueSection) -> None:
+        self.address = address
+        self.keys = Keys(redis_section.prefix)
+        self.settings = queue
+        self.scripts = scripts.load(queue)
+        self._timeout = redis_section.timeout
+        self._line = address.commands()
+        self.doubtful: set[str] = set()
+        """Jobs whose enqueue got no answer: their callers were refused, so they are to be cancelled."""
+        self._waiting: deque[_Call] = deque()
+        self._sender: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @classmethod
+    async def connect(cls, redis_section: RedisSection, queue: QueueSection, *, url: str | None = None) -> "Broker":
+        """A broker whose server was found fit; `url` takes the place of `redis.url` (the embedded server's socket).
+
+        Raises:
+            BrokerUnavailable: if no server answers within `redis.timeout`.
+            ConfigError: if the server is too old, drops keys when memory is short, or refuses the password.
+        """
+        address = Address(url or redis_section.url, redis_section.password, redis_section.timeout)
+        broker = cls(address, redis_section, queue)
+        try:
+            await broker._check()
+        except BaseException:
+            await broker.close()
+            raise
+        return broker
+
+    async def ping(self) -> bool:
+        """Whether the server answers."""
+        try:
+            return bool(await self.command("PING"))
+        except VelesioError:
+            return False
+
+    async def close(self) -> None:
+        """Fail what is under way and close the connections."""
+        self._closed = True
+        await stop(self._sender)
+        if self._alarm:
+            self._alarm.cancel()
+        self._fail(lambda _: True)
+        await self._line.close()
+
+    def run(self, name: str, *arguments: Argument, retry: bool = True) -> "asyncio.Future[Any]":
+        """Call a script; calls made before the next await go out together.
+
+        `retry` sends it again after a lost connection: only for scripts that may run twice.
+
+        Raises:
+            BrokerUnavailable: no answer within `redis.timeout`; the script may have run.
+            QueueFull: the server is out of memory.
+        """
+        script = self.scripts[name]
+        return self._submit(name, ("EVALSHA", script.sha, 1, self.keys.root, *arguments), retry=retry)
+
+    def command(self, *arguments: Argument, retry: bool = True) -> "asyncio.Future[Any]":
+        """Call a command of the server, with the same rules as `run`."""
+        return self._submit(str(arguments[0]).lower(), arguments, retry=retry)
+
+    def _submit(self, op: str, arguments: tuple[Argument, ...], *, retry: bool) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise BrokerUnavailable("This process is closing its connection to the broker.")
+        call = _Call(op, pack(arguments), retry=retry, timeout=self._timeout, future=loop.create_future())
+        self._waiting.append(call)
+        if self._sender is None or self._sender.done():
+            self._sender = spawn(self._send_all(), "broker calls")
+        elif self._alarm is None:
+            self._alarm = loop.call_later(self._timeout, self._expire)
+        return call.future
+
+    def _expire(self) -> None:
+        """Fail the calls that waited too long behind a batch that gets no answer."""
+        self._alarm = None
+        now = time.perf_counter()
+        self._fail(lambda call: call.deadline <= now)
+        if self._waiting:
+            self._alarm = asyncio.get_running_loop().call_later(self._timeout / 4, self._expire)
+
+    def _fail(self, which: Callable[[_Call], bool]) -> None:
+        for call in [call for call in self._waiting if which(call)]:
+            self._waiting.remove(call)
+            call.end(BrokerUnavailable())
+
+    async def _send_all(self) -> None:
+        failures = 0
+        while self._waiting and not self._closed:
+            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            try:
+                answers = await self._pipeline(batch)
+            except OUTAGES as error:
+                failures += 1
+                self._again(batch, error)
+                await asyncio.sleep(min(0.2, 0.01 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+            except asyncio.CancelledError:
+                for call in batch:
+                    call.end(BrokerUnavailable("This process is closing its connection to the broker."))
+                raise
+            except redis.exceptions.RedisError as error:  # the login was refused, the answer makes no sense
+                for call in batch:
+                    call.end(error)
+            else:
+                failures = 0
+                for call, answer in zip(batch, answers, strict=True):
+                    call.end(answer)
+
+    def _again(self, batch: list[_Call], error: BaseException) -> None:
+        now = time.perf_counter()
+        for call in reversed(batch):
+            if call.retry and now < call.deadline:
+                self._waiting.appendleft(call)
+            else:
+                call.end(error)
+
+    async def _pipeline(self, batch: list[_Call]) -> list[Any]:
+        answers = await self._line.exchange([call.command for call in batch])
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # The server restarted or failed over. These calls did not run, so sending them again is safe.
+            for name in {batch[index].op for index in unknown}:
+                await self._line.ask("SCRIPT", "LOAD", self.scripts[name].text)
+            again = await self._line.exchange([batch[index].command for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            await self._line.reset()  # a demoted master: look the address up again
+        return answers
+
+    async def _check(self) -> None:
+        try:
+            await self.command("PING")
+            await self._check_version()
+            await self._check_eviction()
+            for script in self.scripts.values():
+                await self.command("SCRIPT", "LOAD", script.text)
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"No Redis or Valkey server answers at {self.address.public}: {error}") from error
+
+    async def _check_version(self) -> None:
+        info = _facts(await self.command("INFO", "server"))
+        version = info.get("redis_version", "0")
+        if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM:
+            raise ConfigError(
+                f"The server at {self.address.public} is Redis {version}; Velesio needs Redis 7.0 or later, or Valkey."
+            )
+
+    async def _check_eviction(self) -> None:
+        policy = await self._eviction_policy()
+        if policy not in {"noeviction", ""}:
+            raise ConfigError(
+                f"The server at {self.address.public} has maxmemory-policy {policy}: it would drop jobs when memory is "
+                "short. Run `CONFIG SET maxmemory-policy noeviction` there (and write it into its configuration)."
+            )
+
+    async def _eviction_policy(self) -> str:
+        try:
+            found = await self.command("CONFIG", "GET", "maxmemory-policy")
+        except VelesioError as error:
+            if isinstance(error, BrokerUnavailable):
+                raise
+            # Managed servers forbid CONFIG but show the policy here.
+            return _facts(await self.command("INFO", "memory")).get("maxmemory_policy", "")
+        return str(next(iter(found.values()), b"").decode()) if isinstance(found, dict) else ""
+
+
+def _facts(text: Any) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+):(.*?)\r?$", bytes(text).decode(errors="replace"), re.MULTILINE))
+
+
+def _translate(error: Exception) -> VelesioError:
+    """The error that callers see for what the client raised or the server answered."""
+    if isinstance(error, VelesioError):
+        return error
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
+        return QueueFull("The broker is out of memory; try again later.", retry_after=5)
+    login = (error, error.__cause__)  # while connecting, the client wraps it
+    if any(isinstance(reason, AuthenticationError | AuthorizationError) for reason in login):
+        return ConfigError(f"The broker refuses the login: {text}. Set redis.password.")
+    if isinstance(error, BusyLoadingError | ReadOnlyError | redis.exceptions.ClusterDownError):
+        return BrokerUnavailable(text, retry_after=2)
+    if isinstance(error, ResponseError) and not text.startswith(_DOWN):
+        return VelesioError(f"The broker refuses a command: {text}")
+    return BrokerUnavailable(text, retry_after=2)

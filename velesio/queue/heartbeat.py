@@ -1,0 +1,104 @@
+"""Heartbeat: renews a worker and its leases from a thread of its own, over a connection of its own.
+
+Engines hold the interpreter lock and event loops stall; a lease must not run out because of that.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+import redis
+
+from velesio.queue.broker import Broker
+from velesio.queue.connections import OUTAGES
+
+_AT_ONCE = 100
+
+Held = Sequence[tuple[str, int]]
+"""Job ids and attempts."""
+
+
+class Report:
+    """What a beat found: leases that are gone, and jobs to abort with the reason."""
+
+    def __init__(self, lost: Held, ordered: Sequence[tuple[str, str]]) -> None:
+        self.lost = lost
+        self.ordered = ordered
+
+
+class Heartbeat:
+    """Beats until it is closed. `held` and `describe` are called, and `report` calls, in the thread."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        owner: str,
+        held: Callable[[], Held],
+        describe: Callable[[], tuple[bytes, bytes]],
+        report: Callable[[Report], None],
+    ) -> None:
+        """`describe` gives the cards and the worker's own description, both encoded."""
+        self._script = broker.scripts["beat"]
+        self._root = broker.keys.root
+        self._interval = broker.settings.beat
+        self._client = broker.address.thread()
+        self._owner = owner
+        self._held = held
+        self._describe = describe
+        self._report = report
+        self._stopping = False
+        self._news = True
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin with a beat that tells everybody."""
+        self._thread.start()
+
+    def now(self) -> None:
+        """Beat at once and tell everybody that something about this worker changed."""
+        self._news = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self) -> None:
+        """Wait for the thread's end; blocks for up to the client's timeout."""
+        self._thread.join()
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._beat()
+            except (redis.exceptions.RedisError, *OUTAGES):
+                self._news = True  # perhaps nobody heard it
+                self._wake.wait(random.uniform(0.2, 0.4) * min(self._interval, 2.0))  # noqa: S311
+            else:
+                self._wake.wait(self._interval)
+            self._wake.clear()
+
+    def _beat(self) -> None:
+        held = self._held()
+        attempts = dict(held)
+        cards, info = self._describe()
+        news, self._news = self._news, False
+        lost: list[tuple[str, int]] = []
+        ordered: list[tuple[str, str]] = []
+        for start in range(0, max(1, len(held)), _AT_ONCE):
+            leases = [item for lease in held[start : start + _AT_ONCE] for item in lease]
+            gone, orders = self._call(self._owner, 0, cards, info, int(news and not start), *leases)
+            lost += [(job.decode(), attempts[job.decode()]) for job in gone]
+            ordered += [(job.decode(), why.decode()) for job, why in zip(orders[::2], orders[1::2], strict=True)]
+        self._report(Report(lost, ordered))
+
+    def _call(self, *arguments: str | bytes | int) -> tuple[list[bytes], list[bytes]]:
+        try:
+            found = self._client.evalsha(self._script.sha, 1, self._root, *arguments)
+        except redis.exceptions.NoScriptError:
+            found = self._client.eval(self._script.text, 1, self._root, *arguments)
+        gone, orders = found
+        return gone, orders

@@ -1,0 +1,45 @@
+"""Key names: everything Velesio stores, under one hash tag, so that all of it lies in one cluster slot.
+
+Scripts get only the root, `KEYS[1]`, and build the same names in `lua/common.lua`.
+"""
+
+
+class Keys:
+    """The names of one installation's keys."""
+
+    def __init__(self, prefix: str) -> None:
+        self.root = f"{{{prefix}}}:"
+        self.control = f"{self.root}ctl"
+        """Channel: a worker joined, left or changed its models."""
+
+    def job(self, job_id: str) -> str:
+        """Hash: a job's state and payload."""
+        return f"{self.root}j:{job_id}"
+
+    def wake(self, capability: str, model: str) -> str:
+        """List: tokens that wake an idle worker."""
+        return f"{self.root}wake:{capability}:{model}"
+
+    def replies(self, gateway: str) -> str:
+        """Stream: what workers tell one gateway."""
+        return f"{self.root}r:{gateway}"
+
+    def output(self, job_id: str) -> str:
+        """Stream: the output log of a job that no gateway watches."""
+        return f"{self.root}o:{job_id}"
+
+    def gateway(self, gateway: str) -> str:
+        """String: the gateway lives."""
+        return f"{self.root}gw:{gateway}"
+
+    def cancels(self, owner: str) -> str:
+        """Channel: jobs that a worker shall abort."""
+        return f"{self.root}c:{owner}"
+
+    def worker(self, owner: str) -> str:
+        """Hash: what a worker says of itself."""
+        return f"{self.root}wk:{owner}"
+
+    def sent(self, job_id: str, attempt: int) -> str:
+        """List: the answer to a recall, one element."""
+        return f"{self.root}sent:{job_id}:{attempt}"

@@ -1,0 +1,429 @@
+"""Leases: a worker's timed, renewable rights to jobs."""
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from velesio import __version__, errors, metrics
+from velesio.backends.base import ModelCard
+from velesio.errors import BrokerUnavailable, VelesioError
+from velesio.jobs import Cancelled, Completed, Failed, Final, Job
+from velesio.queue import wire
+from velesio.queue.broker import Broker
+from velesio.queue.connections import OUTAGES, Argument
+from velesio.queue.heartbeat import Heartbeat, Held, Report
+from velesio.queue.listener import Listener
+from velesio.queue.publisher import Publisher
+from velesio.queue.recall import CannotContinue, NoAnswer, recall
+from velesio.queue.registry import WorkerInfo
+from velesio.queue.tasks import Loop, spawn, stop
+from velesio.queue.transcript import WORKER_LOST
+
+log = structlog.get_logger(__name__)
+
+LOST = "lost"
+DEADLINE = "deadline"
+_WAKE = 2.0
+_T = TypeVar("_T")
+
+
+class Lease(Struct, eq=False):
+    """One lease."""
+
+    job: Job
+    attempt: int
+    """How many leases of the job there were, this one included: the number that fences the earlier ones."""
+    crashes: int = 0
+    releases: int = 0
+    entry: str = ""
+    """Where it stands in the stream of leases."""
+    seq: int = 0
+    """Events published."""
+    buffered: int = 0
+    """Bytes of them not sent yet."""
+    ending: str = ""
+    """Why the worker was told to abort it."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether the job is suspected of a crash: its worker leases nothing else beside it."""
+        return self.crashes > 0
+
+
+class Leases:
+    """The leases of one worker.
+
+    `on_abort(job_id, reason)` is called in the event loop when a job is cancelled (with the reason given), is overdue
+    (`deadline`) or belongs to somebody else by now (`lost`); the job is still to be settled, which does nothing then.
+    """
+
+    def __init__(
+        self, broker: Broker, publisher: Publisher, worker_id: str, on_abort: Callable[[str, str], None]
+    ) -> None:
+        # New at each start: leases of an earlier life under the same name must run out, not be renewed.
+        self.owner = f"{worker_id}.{secrets.token_hex(3)}"
+        self._name = worker_id
+        self._broker = broker
+        self._publisher = publisher
+        self._on_abort = on_abort
+        self._running: dict[str, Lease] = {}
+        self._cards: tuple[ModelCard, ...] = ()
+        self._info: Callable[[], dict[str, Any]] = dict
+        self._quiet = False
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._first_beat: asyncio.Future[None] | None = None
+        self._room_changed = asyncio.Event()
+        self._taking: asyncio.Task[list[Lease]] | None = None
+        self._wake = _WakeUp(broker)
+        self._swept = 0.0
+        self._recover = False
+        self._heart = Heartbeat(broker, self.owner, self._held, self._describe, self._hear_from_thread)
+        self._orders = Listener(broker, broker.keys.cancels(self.owner), self._order)
+        self._sweeper = Loop("sweep", self._sweep, pause=broker.settings.reclaim_interval)
+
+    def advertise(self, cards: Sequence[ModelCard], info: Callable[[], dict[str, Any]]) -> None:
+        """What the registry shows: the models, and `info()` at each beat (called in the beat's thread)."""
+        self._cards = tuple(cards)
+        self._info = info
+        self._wake.serve([(card.capability, card.name) for card in cards])
+        if self._first_beat:
+            self._heart.now()
+
+    async def start(self) -> None:
+        """Register the worker; returns after its first beat.
+
+        Raises:
+            BrokerUnavailable: no beat within three times `redis.timeout`; it goes on trying until `close`.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._first_beat = self._loop.create_future()
+        self._heart.start()
+        await self._orders.start()
+        self._sweeper.start()
+        await asyncio.wait({self._first_beat}, timeout=6)
+        if not self._first_beat.done():
+            raise BrokerUnavailable
+
+    async def take(self, room: Mapping[str, int], *, wait: float = 1.0) -> list[Lease]:
+        """Up to `room[model]` leases for each model; waits up to `wait` s for the first. No job gets lost if this is
+        cancelled: what was under way comes with the next call, or is given back by `close`."""
+        until = time.monotonic() + wait
+        models: list[tuple[str, str]] = [
+            (card.capability, card.name) for card in self._cards if room.get(card.name, 0) > 0
+        ]
+        if not models or self._quiet or any(lease.alone for lease in self._running.values()):
+            await self._until_room_changes(wait)
+            return []
+        while True:
+            if self._taking or self._worth_asking(models):
+                leases = await self._ask(room)
+                if leases:
+                    return leases
+            left = until - time.monotonic()
+            if left <= 0 or self._quiet or not await self._wake.wait(left):
+                return []
+
+    async def settle(self, lease: Lease, final: Final) -> bool:
+        """End a lease, after all events published for it. False: somebody else has the job by now.
+
+        A `Failed` with `retry` gives the job another attempt while there are any. Waits for the broker for as long
+        as it is away.
+        """
+        final = _as_meant(lease, final)
+        notes = await self._publisher.rest(lease)
+        if lease.ending == LOST:
+            return self._over(lease, ended=False)
+        public = msgspec.structs.replace(final, traceback="") if isinstance(final, Failed) else final
+        notes.append(wire.encode(wire.Note(lease.job.id, lease.attempt, lease.seq, public)))
+        name, arguments = self._ending(lease, final, wire.message(notes))
+        answer = await self._insist(lambda: self._broker.run(name, self.owner, lease.job.id, lease.attempt, *arguments))
+        _count(answer, final)
+        return self._over(lease, ended=answer not in {None, b"STALE"})
+
+    async def release(self, lease: Lease) -> None:
+        """Give the job back to its old place, without counting the attempt."""
+        await self._publisher.rest(lease)
+        await self._insist(lambda: self._broker.run("release", self.owner, lease.job.id, lease.attempt, 0))
+        self._over(lease, ended=True)
+
+    async def quiet(self) -> None:
+        """Take nothing from now on; what is leased stays."""
+        self._quiet = True
+        self._room_changed.set()
+        self._heart.now()
+        await self._wake.close()
+        if self._taking:  # a call of `take` was cancelled: nobody will come for these
+            for lease in await self._ask({}):
+                await self.release(lease)
+
+    async def close(self) -> None:
+        """Give back whatever is still leased and leave the registry."""
+        self._quiet = True
+        await self._wake.close()
+        await self._sweeper.close()
+        if self._taking:
+            await asyncio.wait({self._taking}, timeout=5)
+        self._closed = True
+        for lease in list(self._running.values()):
+            await self.release(lease)
+        await stop(self._taking)
+        self._heart.stop()
+        await self._orders.close()
+        await asyncio.to_thread(self._heart.join)
+        with contextlib.suppress(VelesioError):  # it will be missed soon enough
+            await self._broker.run("leave", self.owner)
+
+    # Taking
+
+    def _worth_asking(self, models: list[tuple[str, str]]) -> bool:
+        overdue = time.monotonic() - self._swept > self._broker.settings.reclaim_interval
+        return overdue or self._recover or any(model in self._wake.ready for model in models)
+
+    async def _ask(self, room: Mapping[str, int]) -> list[Lease]:
+        # In a task of its own: a lease that the server has given must be known here, even if `take` is cancelled.
+        if self._taking is None:
+            self._taking = spawn(self._take(room), "take")
+        task = self._taking
+        await asyncio.wait({task})
+        self._taking = None
+        return task.result()
+
+    async def _take(self, room: Mapping[str, int]) -> list[Lease]:
+        asked = [card for card in self._cards if room.get(card.name, 0) > 0]
+        recover, self._recover = self._recover, False
+        try:
+            leases, more, now = await self._broker.run("take", *self._request(asked, room, recover), retry=False)
+        except BrokerUnavailable:
+            self._recover = True  # it may have leased jobs to us and the answer got lost
+            await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads the workers' return
+            return []
+        self._swept = time.monotonic()
+        left = {queue.decode() for queue in more}
+        self._wake.found([(card.capability, card.name) for card in asked], left)
+        taken = [self._begin(line, now) for line in leases]
+        return [lease for lease in [await self._resume(lease) for lease in taken] if lease]
+
+    def _request(self, cards: list[ModelCard], room: Mapping[str, int], recover: bool) -> list[Argument]:
+        arguments: list[Argument] = [self.owner, 0, len(self._running), int(recover), len(cards)]
+        for card in cards:
+            arguments += [card.capability, card.name, min(room[card.name], 100)]
+        arguments.append(0)
+        return arguments + ([lease.entry for lease in self._running.values()] if recover else [])
+
+    def _begin(self, line: list[Any], now: int) -> Lease:
+        job_id, attempt, crashes, entry, releases, fields = line
+        job = wire.read_job(job_id, fields)
+        lease = Lease(job, attempt, crashes, releases, entry.decode())
+        self._running[job.id] = lease
+        metrics.queue_seconds.labels(job.model).observe(max(0.0, (now - float(fields[8])) / 1000))
+        if crashes:
+            metrics.reclaims.inc()
+        return lease
+
+    async def _resume(self, lease: Lease) -> Lease | None:
+        """The lease with what an earlier attempt already sent; None if it was given back or ended here."""
+        job = lease.job
+        card = next((card for card in self._cards if card.name == job.model), None)
+        if lease.attempt == 1 or not job.stream or card is None or not card.can_continue:
+            return lease
+        try:
+            sent = await recall(self._broker, job.id, job.gateway, lease.attempt)
+        except CannotContinue:
+            await self.settle(lease, WORKER_LOST)
+            return None
+        except (NoAnswer, BrokerUnavailable):
+            # Starting anew could send the reader the beginning twice.
+            await self.release(lease)
+            return None
+        lease.job = msgspec.structs.replace(job, sent=sent)
+        return lease
+
+    async def _until_room_changes(self, wait: float) -> None:
+        self._room_changed.clear()
+        waiter = spawn(self._room_changed.wait(), "room")
+        try:
+            await asyncio.wait({waiter}, timeout=wait)
+        finally:
+            waiter.cancel()
+
+    # Ending
+
+    def _ending(self, lease: Lease, final: Final, message: bytes) -> tuple[str, tuple[Argument, ...]]:
+        settings = self._broker.settings
+        body = wire.encode(final)
+        result = body if len(body) <= settings.max_result else b""
+        if isinstance(final, Failed) and final.retry and not lease.ending:
+            delay = round(settings.retry_delay * random.uniform(0.5, 1) * 1000)  # noqa: S311 - jitter
+            return "retry", (0, delay, result, message)
+        state = {Completed: "done", Failed: "failed", Cancelled: "cancelled"}[type(final)]
+        dead = isinstance(final, Failed) and _our_fault(final.code)
+        return "finish", (0, state, result, int(dead), message)
+
+    def _over(self, lease: Lease, *, ended: bool) -> bool:
+        if self._running.get(lease.job.id) is lease:
+            del self._running[lease.job.id]
+        self._room_changed.set()
+        return ended
+
+    async def _insist(self, call: Callable[[], Awaitable[_T]]) -> _T | None:
+        """The broker's answer, however long it is away; None if this worker closes meanwhile."""
+        failures = 0
+        while True:
+            try:
+                return await call()
+            except BrokerUnavailable:
+                failures += 1
+                if self._closed:
+                    return None  # the lease runs out and the job is taken up by another
+                await asyncio.sleep(min(2.0, 0.1 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+
+    # Beating
+
+    def _held(self) -> Held:
+        return [(lease.job.id, lease.attempt) for lease in list(self._running.values())]
+
+    def _describe(self) -> tuple[bytes, bytes]:
+        running = list(self._running)
+        info = WorkerInfo(
+            id=self.owner,
+            name=self._name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            state="quiet" if self._quiet else "ready",
+            jobs=running,
+            slots=sum(card.slots for card in self._cards),
+        )
+        try:
+            described = wire.encode(msgspec.structs.replace(info, info=self._info()))
+        except Exception:  # whatever the worker's own description does, its leases must be renewed
+            log.exception("the worker could not be described")
+            described = wire.encode(info)
+        return wire.encode(self._cards), described
+
+    def _hear_from_thread(self, report: Report) -> None:
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._hear, report)
+
+    def _hear(self, report: Report) -> None:
+        if self._first_beat and not self._first_beat.done():
+            self._first_beat.set_result(None)
+        for job_id, attempt in report.lost:
+            lease = self._running.get(job_id)
+            if lease and lease.attempt == attempt:
+                self._abort(lease, LOST)
+        for job_id, reason in report.ordered:
+            self._order(f"{job_id} {reason}".encode())
+
+    def _order(self, message: bytes) -> None:
+        job_id, _, reason = message.decode().partition(" ")
+        lease = self._running.get(job_id)
+        if lease and not lease.ending:
+            self._abort(lease, reason or "cancelled")
+
+    def _abort(self, lease: Lease, reason: str) -> None:
+        lease.ending = reason
+        self._on_abort(lease.job.id, reason)
+
+    async def _sweep(self) -> None:
+        await self._broker.run("sweep", 0, 0)
+
+
+class _WakeUp:
+    """Waits for tokens that say that a queue has got a job, over a connection of its own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.ready: set[tuple[str, str]] = set()
+        """Capability and model of queues that may hold jobs."""
+        self._broker = broker
+        self._served: dict[str, tuple[str, str]] = {}
+        self._line = broker.address.blocking(_WAKE)
+        self._task: asyncio.Task[bytes | None] | None = None
+        self._keys: list[str] = []
+        self._closed = False
+
+    def serve(self, queues: list[tuple[str, str]]) -> None:
+        self._served = {self._broker.keys.wake(*queue): queue for queue in queues}
+        self.ready = set(queues)
+
+    def found(self, asked: list[tuple[str, str]], left: set[str]) -> None:
+        """After a look into the queues of `asked`: those in `left` still hold jobs."""
+        for queue in asked:
+            if ":".join(queue) in left:
+                self.ready.add(queue)
+            else:
+                self.ready.discard(queue)
+
+    async def wait(self, longest: float) -> bool:
+        """Whether a queue became ready."""
+        if self._closed:
+            return False
+        keys = [key for key, queue in self._served.items() if queue not in self.ready]
+        if not keys:
+            await asyncio.sleep(min(longest, 0.1))
+            return False
+        if self._task and keys != self._keys:
+            await stop(self._task)
+            self._task = None
+        if self._task is None:
+            # It outlives this call, so that cancelling the call neither loses a token nor cuts the connection.
+            self._keys = keys
+            self._task = spawn(self._pop(keys), "wake up")
+        await asyncio.wait({self._task}, timeout=longest)
+        return self._note()
+
+    def _note(self) -> bool:
+        if self._task is None or not self._task.done():
+            return False
+        key = None if self._task.cancelled() else self._task.result()
+        self._task = None
+        if key is None:
+            return False
+        self.ready.add(self._served[key.decode()])
+        return True
+
+    async def _pop(self, keys: list[str]) -> bytes | None:
+        try:
+            found = await self._line.ask("BLPOP", *keys, _WAKE)
+        except (*OUTAGES, VelesioError):
+            await asyncio.sleep(random.uniform(0.1, 0.3))  # noqa: S311
+            return None
+        return found[0] if found else None
+
+    async def close(self) -> None:
+        self._closed = True
+        await stop(self._task)
+        await self._line.close()
+
+
+def _as_meant(lease: Lease, final: Final) -> Final:
+    """An abort for the deadline's sake is a failure, not a cancellation."""
+    if lease.ending == DEADLINE and isinstance(final, Cancelled):
+        return Failed("deadline_exceeded", errors.DeadlineExceeded().message)
+    if lease.ending and isinstance(final, Cancelled) and not final.reason:
+        return Cancelled(lease.ending)
+    return final
+
+
+def _our_fault(code: str) -> bool:
+    """Whether a failure is worth a dead letter: not the request's fault, nor the passing of time."""
+    error = errors.from_code(code, "")
+    return isinstance(error, errors.JobFailed) or type(error) is VelesioError
+
+
+def _count(answer: bytes | None, final: Final) -> None:
+    if answer == b"RETRY" and isinstance(final, Failed):
+        metrics.retries.labels(final.code).inc()
+    elif answer == b"DEAD" or (answer == b"OK" and isinstance(final, Failed) and _our_fault(final.code)):
+        metrics.dead.inc()

@@ -1,0 +1,62 @@
+"""Listener: one channel of the broker, subscribed for as long as the process lives.
+
+Messages are hints that save time; whoever listens also has a slower way to learn the same, since messages sent while
+the connection is down are lost.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from velesio.queue.broker import Broker
+from velesio.queue.connections import OUTAGES
+from velesio.queue.tasks import spawn, stop
+
+
+class Listener:
+    """Calls `on_message` in the event loop for each message, and with b"" after each (re)connection."""
+
+    def __init__(self, broker: Broker, channel: str, on_message: Callable[[bytes], None]) -> None:
+        self._broker = broker
+        self._channel = channel
+        self._on_message = on_message
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Event | None = None
+
+    async def start(self) -> None:
+        """Subscribe; returns when the server has confirmed it, or after two seconds without one."""
+        self._ready = asyncio.Event()
+        self._task = spawn(self._run(), f"listen to {self._channel}")
+        waiter = spawn(self._ready.wait(), "first subscription")
+        await asyncio.wait({waiter, self._task}, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+        await stop(waiter)
+
+    async def close(self) -> None:
+        """Unsubscribe."""
+        self._stopping = True
+        await stop(self._task)
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            client = self._broker.address.channels()
+            try:
+                async with client.pubsub() as channel:
+                    await channel.subscribe(self._channel)
+                    while not self._stopping:
+                        self._hear(await channel.get_message(timeout=None))
+            except OUTAGES:
+                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - spreads reconnections
+            finally:
+                await client.aclose()
+
+    def _hear(self, message: dict[str, object] | None) -> None:
+        if message is None:
+            return
+        if message["type"] == "subscribe":
+            if self._ready:
+                self._ready.set()
+            self._on_message(b"")
+        elif message["type"] == "message":
+            payload = message["data"]
+            self._on_message(payload if isinstance(payload, bytes) else b"")

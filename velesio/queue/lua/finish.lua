@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- End a leased job. Fenced by owner and attempt; repeating it changes nothing.
+-- ARGV: owner, id, attempt, now, state, result, dead letter (1|0), message to the listener
+-- Returns OK, AGAIN (this lease ended it before) or STALE
+local owner, id, now, state = ARGV[1], ARGV[2], clock(ARGV[4]), ARGV[5]
+local job, other = held(owner, id, ARGV[3])
+if not job then
+  local mine = other and other.wrk == owner and other.att == tonumber(ARGV[3]) and other.st == state
+  return mine and 'AGAIN' or 'STALE'
+end
+local dead = ARGV[7] == '1'
+conclude(job, state, ARGV[6], dead and S.failed_ttl or S.result_ttl, now)
+if dead then bury(job, now) end
+send(job, ARGV[8])
+return 'OK'

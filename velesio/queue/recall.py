@@ -1,0 +1,78 @@
+"""Recall: how far the earlier attempts of a job got, as its reader knows it, so that a worker can go on from there.
+
+The question goes through the same stream as the answers of the earlier attempts. Whoever reads that stream fences
+those attempts off when it meets the question, so what it answers is final, whatever a worker believed dead still
+writes.
+"""
+
+import asyncio
+
+import msgspec
+
+from velesio.queue import wire
+from velesio.queue.broker import Broker
+from velesio.queue.connections import OUTAGES
+from velesio.queue.transcript import Transcript
+
+_PATIENCE = 2.0
+_answer = msgspec.msgpack.Decoder(tuple[int, ...] | None)
+
+
+class CannotContinue(Exception):
+    """The reader has text whose tokens nobody knows."""
+
+
+class NoAnswer(Exception):
+    """The gateway lives but did not answer in time."""
+
+
+async def recall(broker: Broker, job_id: str, gateway: str, attempt: int) -> tuple[int, ...]:
+    """The tokens that the reader of a job has; `attempt` goes on after them.
+
+    Raises:
+        CannotContinue, NoAnswer, BrokerUnavailable
+    """
+    question = wire.message([wire.encode(wire.Note(job_id, attempt, -1, wire.Recall()))])
+    if gateway:
+        return await _ask(broker, job_id, gateway, attempt, question)
+    return await _read_log(broker, job_id, question)
+
+
+async def _ask(broker: Broker, job_id: str, gateway: str, attempt: int, question: bytes) -> tuple[int, ...]:
+    if not await broker.command("EXISTS", broker.keys.gateway(gateway)):
+        return ()  # its clients are gone with it
+    await broker.command("XADD", broker.keys.replies(gateway), "NOMKSTREAM", "*", "b", question)
+    line = broker.address.blocking(_PATIENCE)
+    try:
+        found = await line.ask("BLPOP", broker.keys.sent(job_id, attempt), _PATIENCE)
+    except OUTAGES as error:
+        raise NoAnswer from error
+    finally:
+        await line.close()
+    if not found:
+        raise NoAnswer
+    sent: tuple[int, ...] | None = _answer.decode(found[1])
+    if sent is None:
+        raise CannotContinue
+    return sent
+
+
+async def _read_log(broker: Broker, job_id: str, question: bytes) -> tuple[int, ...]:
+    key, settings = broker.keys.output(job_id), broker.settings
+    _, _, entries = await asyncio.gather(
+        broker.command("XADD", key, "MAXLEN", "~", settings.output_length, "*", "b", question),
+        broker.command("PEXPIRE", key, round(settings.result_ttl * 1000)),
+        broker.command("XRANGE", key, "-", "+"),
+    )
+    transcript = Transcript(stream=True)
+    sent: tuple[int, ...] | None = ()
+    for _, fields in entries:
+        for note in wire.read_message(fields[1]):
+            if isinstance(note.event, wire.Recall):
+                if note.attempt > transcript.attempt:
+                    sent = transcript.recall(note.attempt)
+            else:
+                transcript.accept(note.attempt, note.seq, note.event)
+    if sent is None:
+        raise CannotContinue
+    return sent

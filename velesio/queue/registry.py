@@ -1,0 +1,184 @@
+"""Registry: which workers live and which models they serve, as a local copy that is never older than a second."""
+
+import asyncio
+import difflib
+import time
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from velesio.backends.base import ModelCard
+from velesio.errors import ModelNotFound, NoWorker
+from velesio.jobs import Capability
+from velesio.queue import wire
+from velesio.queue.broker import Broker
+from velesio.queue.listener import Listener
+from velesio.queue.tasks import Loop
+
+_FRESH = 1.0
+_REMEMBER = 86400.0
+_REPEAT = 600.0
+
+
+class WorkerInfo(Struct, frozen=True, kw_only=True):
+    """A worker as it described itself at its last beat."""
+
+    id: str
+    name: str = ""
+    """The configured worker id; `id` has a part that is new at each start."""
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    state: str = "ready"
+    """`ready`, or `quiet` when it takes no more jobs."""
+    cards: list[ModelCard] = []
+    jobs: list[str] = []
+    slots: int = 0
+    beat: float = 0.0
+    """Unix seconds of the broker's clock."""
+    info: dict[str, Any] = {}
+    """What the worker gave to `Leases.advertise`."""
+
+
+class _Memory(Struct, frozen=True):
+    """A model that was served once."""
+
+    card: ModelCard
+    seen: float
+
+
+_info = msgspec.msgpack.Decoder(WorkerInfo)
+_cards = msgspec.msgpack.Decoder(list[ModelCard])
+_memory = msgspec.msgpack.Decoder(_Memory)
+
+
+class Registry:
+    """A local copy of the workers and models of one installation."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._key = f"{broker.keys.root}cards"
+        self._workers: list[WorkerInfo] = []
+        self._known: dict[str, _Memory] = {}
+        self._written = 0.0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._hint = asyncio.Event()
+        self._loop = Loop("registry", self._turn)
+        self._listener = Listener(broker, broker.keys.control, lambda _: self._hint.set())
+
+    async def start(self) -> None:
+        """Read once and keep fresh.
+
+        Raises:
+            BrokerUnavailable
+        """
+        for name, body in (await self._broker.command("HGETALL", self._key)).items():
+            self._known[name.decode()] = _memory.decode(body)
+        await self.refresh()
+        await self._listener.start()
+        self._loop.start()
+
+    async def close(self) -> None:
+        """Stop."""
+        await self._listener.close()
+        await self._loop.close()
+
+    async def refresh(self) -> None:
+        """Read now."""
+        found = await self._broker.run("workers", 0)
+        workers = sorted((_read(*line) for line in found), key=lambda worker: worker.id)
+        changed = [_face(worker) for worker in workers] != [_face(worker) for worker in self._workers]
+        self._workers = workers
+        await self._remember(changed)
+        if changed:
+            for waiter in self._waiters:
+                waiter.set_result(None)
+            self._waiters.clear()
+
+    def find(self, name: str, capability: Capability | None = None) -> ModelCard:
+        """The card for a name or alias; an empty name is the first model of that capability.
+
+        Raises:
+            NoWorker: nobody serves it now; somebody did in the last 24 hours, or no name was given.
+            ModelNotFound: nobody knows it; the message has the names nearby.
+        """
+        for card in self.cards():
+            if _fits(card, name, capability):
+                return card
+        if not name or any(_fits(memory.card, name, capability) for memory in self._known.values()):
+            raise NoWorker(retry_after=5)
+        raise self._unknown(name, capability)
+
+    def cards(self) -> list[ModelCard]:
+        """The models that ready workers serve, one card for each name, in the order of the workers' own lists."""
+        found: dict[str, ModelCard] = {}
+        for worker in self._workers:
+            if worker.state == "ready":
+                for card in worker.cards:
+                    found.setdefault(card.name, card)
+        return list(found.values())
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers that live."""
+        return list(self._workers)
+
+    def serving(self, name: str) -> bool:
+        """Whether a ready worker serves the model."""
+        return any(_fits(card, name, None) for card in self.cards())
+
+    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - part of the contract: False, not an error
+        """Wait for the next change of workers or models. False: none within `timeout` s."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout)
+        finally:
+            self._waiters.discard(waiter)
+        return waiter.done()
+
+    async def _turn(self) -> None:
+        waiting = asyncio.ensure_future(self._hint.wait())
+        try:
+            await asyncio.wait({waiting}, timeout=_FRESH)
+        finally:
+            waiting.cancel()
+        self._hint.clear()
+        await self.refresh()
+
+    async def _remember(self, changed: bool) -> None:
+        """Keep cards for a day after their last worker, for gateways that start later too."""
+        now = time.time()
+        if not changed and now - self._written < _REPEAT:
+            return
+        current = {card.name: _Memory(card, now) for card in self.cards()}
+        self._known = {name: old for name, old in self._known.items() if now - old.seen < _REMEMBER} | current
+        self._written = now
+        if current:
+            pairs = [item for name, memory in current.items() for item in (name, wire.encode(memory))]
+            await asyncio.gather(
+                self._broker.command("HSET", self._key, *pairs),
+                self._broker.command("PEXPIRE", self._key, round(_REMEMBER * 1000)),
+            )
+
+    def _unknown(self, name: str, capability: Capability | None) -> ModelNotFound:
+        cards = [memory.card for memory in self._known.values()]
+        names = [card.name for card in cards if capability in {None, card.capability}]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(sorted(names)) or 'none'}."
+        return ModelNotFound(f"The model {name!r} does not exist.{hint}", param="model")
+
+
+def _fits(card: ModelCard, name: str, capability: Capability | None) -> bool:
+    return capability in {None, card.capability} and (not name or name == card.name or name in card.aliases)
+
+
+def _face(worker: WorkerInfo) -> tuple[str, str, list[ModelCard]]:
+    """What counts as a change when it differs."""
+    return worker.id, worker.state, worker.cards
+
+
+def _read(owner: bytes, beat: bytes, cards: bytes, info: bytes) -> WorkerInfo:
+    return msgspec.structs.replace(
+        _info.decode(info), id=owner.decode(), cards=_cards.decode(cards), beat=float(beat) / 1000
+    )

@@ -1,0 +1,278 @@
+"""Replies: events from workers to the gateway that waits for them, over one stream for each gateway.
+
+A writer sends whatever has accumulated while its previous message was on its way: no timer, which would only add
+latency. A gateway reads its stream on one connection and hands each watch its events, each exactly once.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+import structlog
+
+from velesio.errors import BrokerUnavailable, DeadlineExceeded, VelesioError
+from velesio.jobs import Event, Job, JobState, is_final
+from velesio.queue import wire
+from velesio.queue.broker import Broker
+from velesio.queue.client import JobQueue
+from velesio.queue.connections import OUTAGES
+from velesio.queue.publisher import Publisher
+from velesio.queue.tasks import Loop, spawn, stop
+from velesio.queue.transcript import WORKER_LOST, Transcript
+
+__all__ = ["Inbox", "Publisher", "Watch"]
+
+log = structlog.get_logger(__name__)
+
+_GRACE = 5.0
+"""Seconds after its deadline in which the broker itself may end a job."""
+_BLOCK = 5.0
+_RECALL_TTL = 30_000
+
+
+class Watch:
+    """The events of one job: an async context manager and an async iterator of non-empty batches.
+
+    The last batch ends with a final event. Leaving the context forgets the job without cancelling it.
+    """
+
+    def __init__(self, inbox: "Inbox", job: Job, deadline: float) -> None:
+        self.job = job
+        self.transcript = Transcript(job.stream)
+        self.deadline = deadline
+        """Unix seconds."""
+        self.heard = time.monotonic()
+        self._inbox = inbox
+        self._batch: list[Event] = []
+        self._error: VelesioError | None = None
+        self._over = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the job."""
+        self._inbox.forget(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        """The next events.
+
+        Raises:
+            BrokerUnavailable: the broker lost the job for good.
+            DeadlineExceeded: nothing final came before the deadline.
+        """
+        while not self._batch:
+            if self._over:
+                raise StopAsyncIteration
+            if self._error:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        batch, self._batch = self._batch, []
+        self._over = is_final(batch[-1])
+        return batch
+
+    def feed(self, attempt: int, seq: int, event: Event) -> None:
+        """Hand over an event as it came."""
+        self.heard = time.monotonic()
+        accepted = self.transcript.accept(attempt, seq, event)
+        if accepted:
+            self._batch.extend(accepted)
+            self._wake()
+
+    def fail(self, error: VelesioError) -> None:
+        """End the iteration, after what has come so far."""
+        self._error = self._error or error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Inbox:
+    """The reply stream of one gateway. `gateway_id` must be new at each start of a process."""
+
+    def __init__(self, broker: Broker, gateway_id: str) -> None:
+        self.gateway_id = gateway_id
+        self._broker = broker
+        self._queue = JobQueue(broker)
+        self._key = broker.keys.replies(gateway_id)
+        self._watches: dict[str, Watch] = {}
+        self._last = b"0-0"
+        self._line = broker.address.blocking(_BLOCK)
+        self._stopping = False
+        self._reader: asyncio.Task[None] | None = None
+        self._errands: set[asyncio.Task[Any]] = set()
+        settings = broker.settings
+        self._loops = (
+            Loop("gateway beat", self._beat, pause=settings.beat),
+            Loop("watchdog", self._look_after, pause=min(1.0, settings.lease)),
+            Loop("sweep", self._sweep, pause=settings.reclaim_interval),
+        )
+
+    async def start(self) -> None:
+        """Create the stream and read it."""
+        self._last, _ = await self._listen()
+        self._reader = spawn(self._read(), "inbox")
+        for loop in self._loops:
+            loop.start()
+
+    async def close(self) -> None:
+        """Stop reading and delete the stream: what workers still send goes nowhere."""
+        self._stopping = True
+        for loop in self._loops:
+            await loop.close()
+        await stop(self._reader, *self._errands)
+        await self._line.close()
+        for watch in list(self._watches.values()):
+            watch.fail(BrokerUnavailable("This gateway is closing."))
+        with contextlib.suppress(VelesioError):  # they expire by themselves
+            await self._broker.command("DEL", self._key, self._broker.keys.gateway(self.gateway_id))
+
+    def watch(self, job: Job) -> Watch:
+        """Register for the events of `job`, whose `gateway` is this one, before it is queued."""
+        deadline = job.deadline or time.time() + self._broker.settings.deadline
+        watch = Watch(self, job, deadline)
+        self._watches[job.id] = watch
+        return watch
+
+    def forget(self, watch: Watch) -> None:
+        """Drop what still comes for a watch."""
+        if self._watches.get(watch.job.id) is watch:
+            del self._watches[watch.job.id]
+
+    async def _listen(self) -> tuple[bytes, int]:
+        settings = self._broker.settings
+        lifetime = round(3 * settings.beat * 1000)
+        arguments = (self.gateway_id, self._last, lifetime, max(60_000, 4 * lifetime))
+        last, created = await self._broker.run("listen", *arguments)
+        return last, created
+
+    async def _beat(self) -> None:
+        read = self._last
+        last, created = await self._listen()
+        if _order(last) < _order(read):
+            self._last = b"0-0"  # the broker lost its memory and its clock went back
+        if created:
+            for watch in self._watches.values():
+                watch.heard = 0.0  # the broker lost its memory: ask what became of the jobs
+        for job_id in list(self._broker.doubtful):
+            await self._queue.cancel(job_id)
+            self._broker.doubtful.discard(job_id)
+
+    async def _sweep(self) -> None:
+        await self._broker.run("sweep", 0, 0)
+
+    async def _read(self) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                entries = await self._next_entries()
+            except OUTAGES:
+                failures += 1
+                await asyncio.sleep(min(1.0, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+            except redis.exceptions.ResponseError:
+                await asyncio.sleep(0.2)  # loading, or just failed over
+            else:
+                failures = 0
+                for identity, fields in entries:
+                    self._last = identity
+                    self._deliver(fields[1])
+
+    async def _next_entries(self) -> Sequence[tuple[bytes, list[bytes]]]:
+        found = await self._line.ask(
+            "XREAD", "COUNT", 256, "BLOCK", round(_BLOCK * 1000), "STREAMS", self._key, self._last
+        )
+        return next(iter(found.values())) if found else ()
+
+    def _deliver(self, body: bytes) -> None:
+        for note in wire.read_message(body):
+            try:
+                self._dispatch(note)
+            except Exception:  # one bad note must not silence all the others
+                log.exception("a reply could not be delivered", job=note.job)
+
+    def _dispatch(self, note: wire.Note) -> None:
+        watch = self._watches.get(note.job)
+        if isinstance(note.event, wire.Recall):
+            self._answer(note, watch)
+        elif watch:
+            before = watch.transcript.lost
+            watch.feed(note.attempt, note.seq, note.event)
+            if watch.transcript.lost and not before:
+                self._errand(self._queue.cancel(note.job, WORKER_LOST.code))
+
+    def _answer(self, note: wire.Note, watch: Watch | None) -> None:
+        """Tell a worker which tokens its reader already has; nobody watching has none."""
+        sent: tuple[int, ...] | None = ()
+        if watch:
+            if note.attempt <= watch.transcript.attempt:
+                return  # the same message once more, or from a worker that was overtaken
+            sent = watch.transcript.recall(note.attempt)
+            if sent is None:
+                watch.feed(note.attempt, 0, WORKER_LOST)
+        self._errand(self._send_answer(self._broker.keys.sent(note.job, note.attempt), wire.encode(sent)))
+
+    async def _send_answer(self, key: str, body: bytes) -> None:
+        await asyncio.gather(
+            self._broker.command("RPUSH", key, body), self._broker.command("PEXPIRE", key, _RECALL_TTL)
+        )
+
+    def _errand(self, work: Awaitable[Any]) -> None:
+        task = spawn(_quietly(work), "inbox errand")
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+    async def _look_after(self) -> None:
+        """End what is overdue; ask the broker about watches that have heard nothing for long."""
+        silence = 2 * self._broker.settings.lease
+        for watch in list(self._watches.values()):
+            if time.time() > watch.deadline + _GRACE:
+                watch.fail(DeadlineExceeded())
+            elif time.monotonic() - watch.heard > silence:
+                await self._ask(watch)
+
+    async def _ask(self, watch: Watch) -> None:
+        state, result, attempt = await self._broker.command(
+            "HMGET", self._broker.keys.job(watch.job.id), "st", "r", "att"
+        )
+        watch.heard = time.monotonic()
+        if state is None:
+            await self._restore(watch)
+        elif JobState(state.decode()).final and result:
+            # The final event got lost: trimmed from the stream, or sent while the broker lost its memory.
+            watch.feed(int(attempt), 0, wire.read_final(result))
+
+    async def _restore(self, watch: Watch) -> None:
+        """The broker has lost the job: queue it again if its reader has seen nothing of it."""
+        if watch.transcript.length:
+            watch.fail(BrokerUnavailable("The broker lost this job."))
+        else:
+            await self._queue.enqueue(watch.job)
+
+
+async def _quietly(work: Awaitable[Any]) -> None:
+    with contextlib.suppress(VelesioError):
+        await work
+
+
+def _order(identity: bytes) -> tuple[int, ...]:
+    return tuple(int(part) for part in identity.split(b"-"))

@@ -1,0 +1,68 @@
+"""Tasks: their beginning, their repetition and their end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from velesio.errors import BrokerUnavailable
+
+log = structlog.get_logger(__name__)
+
+
+async def stop(*tasks: "asyncio.Task[Any] | None") -> None:
+    """Cancel tasks until they are done; what they raise is nobody's business any more.
+
+    One `cancel` is not enough: on Python 3.11 `asyncio.wait_for`, which the Redis client puts around each write,
+    loses a cancellation that coincides with the write's completion.
+    """
+    left: set[asyncio.Task[Any]] = {task for task in tasks if task is not None and not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
+    for ended in tasks:
+        if ended is not None and not ended.cancelled():
+            ended.exception()  # mark it as seen
+
+
+class Loop:
+    """A coroutine function called again and again until it is stopped; a broker that is away makes it wait."""
+
+    def __init__(self, name: str, turn: Callable[[], Awaitable[None]], pause: float = 0.0, retry: float = 0.5) -> None:
+        """`pause` s lie between two turns, `retry` s after a turn that found no broker."""
+        self._turn = turn
+        self._pause = pause
+        self._retry = retry
+        self._name = name
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin with the first turn."""
+        self._stopping = False
+        self._task = spawn(self._run(), self._name)
+
+    async def close(self) -> None:
+        """End in the middle of a turn."""
+        self._stopping = True
+        await stop(self._task)
+        self._task = None
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            try:
+                await self._turn()
+            except BrokerUnavailable:
+                await asyncio.sleep(self._retry)
+            except Exception:  # a defect in one turn must not end all later ones
+                log.exception("a turn failed", loop=self._name)
+                await asyncio.sleep(max(self._retry, self._pause))
+            else:
+                await asyncio.sleep(self._pause)
+
+
+def spawn(work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+    """A named task."""
+    return asyncio.get_running_loop().create_task(work, name=name)

@@ -1,0 +1,91 @@
+"""Wire format: how jobs and events lie in the broker.
+
+Params are msgpack maps, so that releases can add fields. A message is a msgpack array of notes, a note the array
+`[job, attempt, seq, event]`; a lease's notes are numbered from 0.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from velesio.jobs import Capability, Event, Final, Job, Params, Priority
+
+
+class Recall(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """A worker asks how far the earlier attempts of a job got; from now on they are fenced off."""
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """One event of one attempt."""
+
+    job: str
+    attempt: int
+    seq: int
+    event: Event | Recall
+
+
+_encoder = msgspec.msgpack.Encoder()
+_notes = msgspec.msgpack.Decoder(list[Note])
+_note = msgspec.msgpack.Decoder(Note)
+_raw_notes = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_params = msgspec.msgpack.Decoder(Params)
+_final = msgspec.msgpack.Decoder(Final)
+
+encode = _encoder.encode
+
+
+def message(notes: Sequence[bytes]) -> bytes:
+    """Encoded notes as one message."""
+    return b"\xdd" + len(notes).to_bytes(4, "big") + b"".join(notes)  # msgpack: array 32
+
+
+def read_message(body: bytes) -> list[Note]:
+    """The notes of a message; those that a newer release writes and this one does not know are left out."""
+    try:
+        return _notes.decode(body)
+    except msgspec.DecodeError:
+        return _read_what_is_known(body)
+
+
+def _read_what_is_known(body: bytes) -> list[Note]:
+    known = []
+    try:
+        for raw in _raw_notes.decode(body):
+            try:
+                known.append(_note.decode(raw))
+            except msgspec.ValidationError:
+                continue
+    except msgspec.DecodeError:
+        return known
+    return known
+
+
+def read_final(body: bytes) -> Final:
+    """A stored result."""
+    final: Final = _final.decode(body)
+    return final
+
+
+def read_job(job_id: bytes, fields: Sequence[bytes]) -> Job:
+    """The job from what `take` returns: cap, model, prio, ten, cost, dl, gw, stream, enq, p."""
+    capability, model, priority, tenant, cost, deadline, gateway, stream, _, payload = fields
+    kind: Capability = "image" if capability == b"image" else "text"
+    return Job(
+        id=job_id.decode(),
+        model=model.decode(),
+        capability=kind,
+        params=_params.decode(payload),
+        tenant=tenant.decode(),
+        priority=Priority(int(priority)),
+        cost=float(cost),
+        deadline=float(deadline) / 1000,
+        gateway=gateway.decode(),
+        stream=stream == b"1",
+    )
+
+
+def fingerprint(job: Job, payload: bytes) -> str:
+    """Equal for two requests that ask the same: what an idempotency key may be used for again."""
+    about = f"{job.capability}\0{job.model}\0{int(job.stream)}\0".encode()
+    return hashlib.blake2b(about + payload, digest_size=16).hexdigest()

