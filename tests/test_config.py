@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from velesio import config
+from velesio.backends.base import read_options
+from velesio.backends.llama.options import Options
 from velesio.config import Config
 from velesio.errors import ConfigError
 
@@ -34,6 +36,9 @@ def test_the_shipped_file_holds_every_default() -> None:
         ("log", config.LogSection),
     ):
         assert set(raw[name]) == {field.name for field in msgspec.structs.fields(kind)}
+    options = raw["backends"]["llama"]
+    assert set(options) == {field.name for field in msgspec.structs.fields(Options)}
+    assert read_options(Options, "llama", options) == Options()
     for line in text.splitlines():
         if "=" in line.partition("#")[0]:
             assert "# " in line, f"no comment: {line}"

@@ -35,6 +35,7 @@ def user(content: Any) -> list[dict[str, Any]]:
         ([{"content": "x"}], "messages[0].role"),
         ([{"role": "king", "content": "x"}], "messages[0].role"),
         ([{"role": 5, "content": "x"}], "messages[0].role"),
+        ([{"role": [], "content": "x"}], "messages[0].role"),
         (user(None), "messages[1].content"),
         (user(5), "messages[1].content"),
         (user({"type": "text"}), "messages[1].content"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from tests.http.conftest import ANYTHING, Site, bodies, events_of, sample
 from velesio.errors import BadRequest, ContextExceeded, Unsupported
@@ -236,6 +236,7 @@ def test_bad_fields_are_named(raw: dict[str, Any], param: str) -> None:
     assert caught.value.param == param
 
 
+@settings(max_examples=200, deadline=None)
 @given(bodies([llamacpp._Body, generation._Body, Sampling], prompt=ANYTHING))
 def test_any_body_is_read_or_refused(raw: dict[str, Any]) -> None:
     """Nothing but a refusal comes of nonsense; what is read can be queued, and its answer written."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import openai
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.http.conftest import ANYTHING, Site, StartSite, bodies, counted, events_of, sample, until
@@ -199,6 +199,7 @@ def test_what_a_chat_becomes() -> None:
     assert one.add_generation_prompt is False
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     bodies(
         [openai_routes._Body, generation._Body, Sampling],

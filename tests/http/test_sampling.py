@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from velesio.errors import BadRequest
@@ -88,6 +88,7 @@ _NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=Fa
 _NAMES = sorted(name for name in Sampling.__struct_fields__ if isinstance(getattr(Sampling(), name), int | float))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(_NAMES), _NUMBERS))
 def test_whatever_is_accepted_can_travel(raw: dict[str, Any]) -> None:
     """Any number is refused as a bad request, or fits the queue's 64-bit integers and the engine's floats."""

@@ -97,7 +97,14 @@ def test_the_list_of_models_has_the_keys_of_the_sample() -> None:
         "size": 96576768,
         "ftype": "Q4_1",
     }
-    card = ModelCard(name="smollm2", backend="llama", capability="text", context=2048, created=1795409893, meta=meta)
+    card = ModelCard(
+        name="smollm2",
+        backend="llama",
+        capability="text",
+        context=2048,
+        created=1795409893,
+        meta=meta | {"chat_template": "x"},
+    )
     ours, captured = listing([card]), json.loads(sample("models"))
     assert list(ours) == list(captured)
     for part in ("models", "data"):

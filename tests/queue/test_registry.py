@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.queue.worker import Worker, until, working
+from tests.queue.worker import Worker, done, text, until, working
 from velesio.backends.base import ModelCard
 from velesio.errors import ModelNotFound, NoWorker
+from velesio.queue.client import JobQueue
 from velesio.queue.registry import Registry
 
 ALPHA = ModelCard(name="alpha", backend="echo", capability="text", aliases=("first",))
@@ -89,3 +90,18 @@ async def test_a_silent_worker_disappears(connect) -> None:
         assert registry.workers()
         await worker.die()
         await until(lambda: not registry.workers())
+
+
+async def test_a_worker_can_be_told_to_rest(connect) -> None:
+    """It takes nothing until it is told to go on, keeps what it has, and is shown as quiet."""
+    broker = await connect(lease=1.0, beat=0.2)
+    async with knowing(broker) as registry, working(broker) as worker:
+        await until(registry.workers)
+        assert await registry.quiet("nobody") == 0
+        assert await registry.quiet("w") == 1
+        await until(lambda: [info.state for info in registry.workers()] == ["quiet"])
+        await JobQueue(broker).enqueue(text())
+        assert await worker.take(wait=0.3) == []
+        assert await registry.quiet(worker.leases.owner, on=False) == 1
+        await until(lambda: registry.serving("m"))
+        await worker.leases.settle(await worker.one(), done())

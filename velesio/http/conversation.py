@@ -33,11 +33,12 @@ def _message(message: Any, path: str) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise bad_field(path, "expected an object with role and content")
     role = message.get("role")
+    if not isinstance(role, str):
+        raise bad_field(f"{path}.role", f"expected one of {', '.join(_ROLES)}")
     if role in {"tool", "function"} or message.get("tool_calls") or message.get("function_call"):
         raise Unsupported(f"Field '{path}': {_NO_TOOLS}", param=path)
-    if not isinstance(role, str) or role not in _ROLES:
-        known = ", ".join(_ROLES)
-        raise bad_field(f"{path}.role", f"expected one of {known}" if role is None else f"{role!r} is none of {known}")
+    if role not in _ROLES:
+        raise bad_field(f"{path}.role", f"{role!r} is none of {', '.join(_ROLES)}")
     read = {"role": _ROLES[role], "content": _content(message.get("content"), f"{path}.content")}
     name = message.get("name")
     return {**read, "name": name} if isinstance(name, str) and name else read

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("velesio.http")
 
+LOADING = "the first model is being loaded"
 NO_MODEL = "no worker serves a model"
 
 
@@ -56,6 +57,8 @@ class Gateway:
             reasons.append("the broker does not answer")
         if not self.registry.cards():
             reasons.append(NO_MODEL)
+        elif all(worker.info.get("loading") for worker in self.registry.workers() if worker.state == "ready"):
+            reasons.append(LOADING)
         return reasons
 
     async def _broker_answers(self) -> bool:

@@ -65,6 +65,7 @@ class Writer:
         self.model = model
         self.id = answer_id("cmpl")
         self.created = int(time.time())
+        self.began = time.monotonic()
 
     def final(self, index: int, result: TextResult, content: str, tokens: Sequence[int]) -> dict[str, Any]:
         """The answer without streaming, or the last event of a stream."""
@@ -115,7 +116,7 @@ class Frames:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._jobs = [_Job(index, writer.asked) for index in range(len(writer.asked.params))]
+        self._jobs = [_Job(index, writer) for index in range(len(writer.asked.params))]
         self._last = self._jobs[0]
 
     def frames(self, index: int, event: Event) -> list[bytes]:
@@ -152,20 +153,19 @@ class Frames:
 class _Job:
     """The constant parts of one job's partial events, without the closing brace."""
 
-    def __init__(self, index: int, asked: Asked) -> None:
+    def __init__(self, index: int, writer: Writer) -> None:
         self.index = index
         self.predicted = 0
-        self._with_timings = asked.body.timings_per_token
+        self._with_timings = writer.asked.body.timings_per_token
         self._head = b'{"index":%d,"content":' % index
         self._prompt_tokens = 0
         self._tail = b""
-        self._started = self._first = 0.0
+        self._began, self._first = writer.began, 0.0
         self.start(0)
 
     def start(self, prompt_tokens: int) -> None:
         self._prompt_tokens = prompt_tokens
         self._tail = b',"tokens_evaluated":%d' % prompt_tokens
-        self._started = time.monotonic()
 
     def partial(self, delta: Delta) -> bytes:
         self.predicted = delta.predicted
@@ -179,11 +179,11 @@ class _Job:
         )
 
     def _timings(self) -> bytes:
-        """As seen from here; the worker's own times come with the last event."""
+        """As seen from here, the wait in the queue included; the worker's own times come with the last event."""
         now = time.monotonic()
         if not self._first:
             self._first = now
-        times = Timings((self._first - self._started) * 1000, (now - self._first) * 1000)
+        times = Timings((self._first - self._began) * 1000, (now - self._first) * 1000)
         return b',"timings":' + encode(timings_of(Usage(self._prompt_tokens, self.predicted), times))
 
 

@@ -9,6 +9,9 @@ from velesio.http.dispatch import unknown_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.wire import json_response
 
+_FACTS = ("vocab_type", "n_vocab", "n_ctx", "n_ctx_train", "n_embd", "n_params", "size", "ftype")
+"""What a list tells of a model's file."""
+
 
 def listing(cards: list[ModelCard]) -> dict[str, Any]:
     """`models` in the shape of Ollama, which llama.cpp's server uses here as well, and `data` in that of OpenAI."""
@@ -28,12 +31,12 @@ def entry(card: ModelCard) -> dict[str, Any]:
         "object": "model",
         "created": card.created,
         "owned_by": "velesio",
-        "meta": {**card.meta, "n_ctx": card.context} if card.capability == "text" else card.meta,
+        "meta": {name: card.meta[name] for name in _FACTS if name in card.meta},
     }
 
 
 def _described(card: ModelCard) -> dict[str, Any]:
-    family = str(card.meta.get("family", ""))
+    family = str(card.meta.get("architecture", ""))
     return {
         "name": card.name,
         "model": card.name,

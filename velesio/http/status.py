@@ -8,7 +8,7 @@ from prometheus_client.exposition import choose_encoder
 
 from velesio.errors import ModelLoading, Unavailable
 from velesio.http.families import NATIVE, headers_of
-from velesio.http.gateway import CREDENTIAL, GATEWAY, NO_MODEL
+from velesio.http.gateway import CREDENTIAL, GATEWAY, LOADING, NO_MODEL
 from velesio.http.keys import Credential
 from velesio.http.wire import json_response
 from velesio.queue.client import ModelDepth, QueueStatus
@@ -33,7 +33,7 @@ async def health(request: web.Request) -> web.Response:
     reasons = await request.app[GATEWAY].unready()
     if not reasons:
         return json_response({"status": "ok"})
-    error = ModelLoading() if reasons == [NO_MODEL] else Unavailable("; ".join(reasons))
+    error = ModelLoading() if set(reasons) <= {NO_MODEL, LOADING} else Unavailable("; ".join(reasons))
     return json_response(NATIVE.body(error), error.status, headers_of(error))
 
 

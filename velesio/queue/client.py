@@ -12,6 +12,7 @@ from velesio.errors import BadRequest, BrokerUnavailable, Conflict, QueueFull, T
 from velesio.jobs import Capability, Final, Job, JobState, Priority
 from velesio.queue import wire
 from velesio.queue.broker import Broker
+from velesio.queue.prefixes import fingerprints
 
 _LONGEST = 6 * 86400.0
 """Seconds: a deadline further away is brought to this."""
@@ -162,7 +163,7 @@ class JobQueue:
             job.gateway,
             int(job.stream),
             payload,
-            "",
+            " ".join(fingerprints(job)),
             hashlib.sha256(key.encode()).hexdigest() if key else "",
             wire.fingerprint(job, payload) if key else "",
             round(delay * 1000),

@@ -103,8 +103,8 @@ class Address:
         parts = urlsplit(url)
         if parts.scheme not in {"redis", "rediss", "unix", _SENTINEL}:
             raise ConfigError(
-                f"redis.url: {url!r} is no address of a Redis or Valkey server; write it as redis://host:6379, "
-                f"rediss://host:6379, unix:///path or {_SENTINEL}://host:26379,host:26379/master-name"
+                f"redis.url: {parts.scheme}:… is no address of a Redis or Valkey server; write it as "
+                f"redis://host:6379, rediss://host:6379, unix:///path or {_SENTINEL}://host:26379,host:26379/master-name"
             )
         self._url = url
         self._timeout = timeout
@@ -181,7 +181,7 @@ def _parse_sentinel(url: str, password: str) -> _SentinelAddress:
     credentials, _, places = parts.netloc.rpartition("@")
     names = [name for name in parts.path.split("/") if name]
     if not names or not places:
-        raise ConfigError(f"redis.url: {url!r} needs hosts and a master: {_SENTINEL}://host:26379,host:26379/mymaster")
+        raise ConfigError(f"redis.url needs hosts and a master: {_SENTINEL}://host:26379,host:26379/mymaster")
     hosts = []
     for place in places.split(","):
         host, _, port = place.rpartition(":") if ":" in place else (place, "", "26379")

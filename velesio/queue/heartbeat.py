@@ -19,11 +19,12 @@ Held = Sequence[tuple[str, int]]
 
 
 class Report:
-    """What a beat found: leases that are gone, and jobs to abort with the reason."""
+    """What a beat found: leases that are gone, jobs to abort with the reason, whether to take nothing new."""
 
-    def __init__(self, lost: Held, ordered: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, lost: Held, aborts: Sequence[tuple[str, str]], quiet: bool) -> None:
         self.lost = lost
-        self.ordered = ordered
+        self.aborts = aborts
+        self.quiet = quiet
 
 
 class Heartbeat:
@@ -87,18 +88,19 @@ class Heartbeat:
         cards, info = self._describe()
         news, self._news = self._news, False
         lost: list[tuple[str, int]] = []
-        ordered: list[tuple[str, str]] = []
+        aborts: list[tuple[str, str]] = []
+        quiet = 0
         for start in range(0, max(1, len(held)), _AT_ONCE):
             leases = [item for lease in held[start : start + _AT_ONCE] for item in lease]
-            gone, orders = self._call(self._owner, 0, cards, info, int(news and not start), *leases)
+            gone, orders, quiet = self._call(self._owner, 0, cards, info, int(news and not start), *leases)
             lost += [(job.decode(), attempts[job.decode()]) for job in gone]
-            ordered += [(job.decode(), why.decode()) for job, why in zip(orders[::2], orders[1::2], strict=True)]
-        self._report(Report(lost, ordered))
+            aborts += [(job.decode(), why.decode()) for job, why in zip(orders[::2], orders[1::2], strict=True)]
+        self._report(Report(lost, aborts, bool(quiet)))
 
-    def _call(self, *arguments: str | bytes | int) -> tuple[list[bytes], list[bytes]]:
+    def _call(self, *arguments: str | bytes | int) -> tuple[list[bytes], list[bytes], int]:
         try:
             found = self._client.evalsha(self._script.sha, 1, self._root, *arguments)
         except redis.exceptions.NoScriptError:
             found = self._client.eval(self._script.text, 1, self._root, *arguments)
-        gone, orders = found
-        return gone, orders
+        gone, orders, quiet = found
+        return gone, orders, quiet

@@ -40,6 +40,10 @@ class Keys:
         """Hash: what a worker says of itself."""
         return f"{self.root}wk:{owner}"
 
+    def quiet(self, owner: str) -> str:
+        """String: the worker shall take nothing new."""
+        return f"{self.root}quiet:{owner}"
+
     def sent(self, job_id: str, attempt: int) -> str:
         """List: the answer to a recall, one element."""
         return f"{self.root}sent:{job_id}:{attempt}"

@@ -23,6 +23,7 @@ from velesio.queue.broker import Broker
 from velesio.queue.connections import OUTAGES, Argument
 from velesio.queue.heartbeat import Heartbeat, Held, Report
 from velesio.queue.listener import Listener
+from velesio.queue.prefixes import Remembered, fingerprints
 from velesio.queue.publisher import Publisher
 from velesio.queue.recall import CannotContinue, NoAnswer, recall
 from velesio.queue.registry import WorkerInfo
@@ -79,7 +80,8 @@ class Leases:
         self._running: dict[str, Lease] = {}
         self._cards: tuple[ModelCard, ...] = ()
         self._info: Callable[[], dict[str, Any]] = dict
-        self._quiet = False
+        self._leaving = False
+        self._told_to_rest = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_beat: asyncio.Future[None] | None = None
@@ -88,6 +90,7 @@ class Leases:
         self._wake = _WakeUp(broker)
         self._swept = 0.0
         self._recover = False
+        self._cached = Remembered()
         self._heart = Heartbeat(broker, self.owner, self._held, self._describe, self._hear_from_thread)
         self._orders = Listener(broker, broker.keys.cancels(self.owner), self._order)
         self._sweeper = Loop("sweep", self._sweep, pause=broker.settings.reclaim_interval)
@@ -159,7 +162,7 @@ class Leases:
 
     async def quiet(self) -> None:
         """Take nothing from now on; what is leased stays."""
-        self._quiet = True
+        self._leaving = True
         self._room_changed.set()
         self._heart.now()
         await self._wake.close()
@@ -169,7 +172,7 @@ class Leases:
 
     async def close(self) -> None:
         """Give back whatever is still leased and leave the registry."""
-        self._quiet = True
+        self._leaving = True
         await self._wake.close()
         await self._sweeper.close()
         if self._taking:
@@ -183,6 +186,10 @@ class Leases:
         await asyncio.to_thread(self._heart.join)
         with contextlib.suppress(VelesioError):  # it will be missed soon enough
             await self._broker.run("leave", self.owner)
+
+    @property
+    def _quiet(self) -> bool:
+        return self._leaving or self._told_to_rest
 
     # Taking
 
@@ -218,7 +225,8 @@ class Leases:
         arguments: list[Argument] = [self.owner, 0, len(self._running), int(recover), len(cards)]
         for card in cards:
             arguments += [card.capability, card.name, min(room[card.name], 100)]
-        arguments.append(0)
+        cached = self._cached.all()
+        arguments += [len(cached), *cached]
         return arguments + ([lease.entry for lease in self._running.values()] if recover else [])
 
     def _begin(self, line: list[Any], now: int) -> Lease:
@@ -226,6 +234,7 @@ class Leases:
         job = wire.read_job(job_id, fields)
         lease = Lease(job, attempt, crashes, releases, entry.decode())
         self._running[job.id] = lease
+        self._cached.add(fingerprints(job))
         metrics.queue_seconds.labels(job.model).observe(max(0.0, (now - float(fields[8])) / 1000))
         if crashes:
             metrics.reclaims.inc()
@@ -323,10 +332,15 @@ class Leases:
             lease = self._running.get(job_id)
             if lease and lease.attempt == attempt:
                 self._abort(lease, LOST)
-        for job_id, reason in report.ordered:
+        for job_id, reason in report.aborts:
             self._order(f"{job_id} {reason}".encode())
+        if report.quiet != self._told_to_rest:
+            self._told_to_rest = report.quiet
+            self._heart.now()
 
     def _order(self, message: bytes) -> None:
+        if not message:
+            self._heart.now()  # just connected, or there are orders to fetch
         job_id, _, reason = message.decode().partition(" ")
         lease = self._running.get(job_id)
         if lease and not lease.ending:

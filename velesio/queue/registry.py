@@ -19,6 +19,7 @@ from velesio.queue.tasks import Loop
 _FRESH = 1.0
 _REMEMBER = 86400.0
 _REPEAT = 600.0
+_QUIET = 7 * 86400
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -126,6 +127,15 @@ class Registry:
     def serving(self, name: str) -> bool:
         """Whether a ready worker serves the model."""
         return any(_fits(card, name, None) for card in self.cards())
+
+    async def quiet(self, worker: str, on: bool = True) -> int:
+        """Tell workers, by id or name, to take nothing new, or to go on; answers how many there are."""
+        found = [info.id for info in self._workers if worker in {info.id, info.name}]
+        for owner in found:
+            key = self._broker.keys.quiet(owner)
+            await (self._broker.command("SET", key, "1", "EX", _QUIET) if on else self._broker.command("DEL", key))
+            await self._broker.command("PUBLISH", self._broker.keys.cancels(owner), "")
+        return len(found)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - part of the contract: False, not an error
         """Wait for the next change of workers or models. False: none within `timeout` s."""

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 _GRACE = 5.0
 """Seconds after its deadline in which the broker itself may end a job."""
 _BLOCK = 5.0
+_TRIM = 8 * 1024 * 1024
+"""Bytes read between two beats after which the stream is trimmed at once: pictures are large."""
 _RECALL_TTL = 30_000
 
 
@@ -118,6 +120,7 @@ class Inbox:
         self._watches: dict[str, Watch] = {}
         self._last = b"0-0"
         self._line = broker.address.blocking(_BLOCK)
+        self._read_bytes = 0
         self._stopping = False
         self._reader: asyncio.Task[None] | None = None
         self._errands: set[asyncio.Task[Any]] = set()
@@ -196,6 +199,10 @@ class Inbox:
                 for identity, fields in entries:
                     self._last = identity
                     self._deliver(fields[1])
+                    self._read_bytes += len(fields[1])
+                if self._read_bytes > _TRIM:
+                    self._read_bytes = 0
+                    self._errand(self._broker.command("XTRIM", self._key, "MINID", self._last))
 
     async def _next_entries(self) -> Sequence[tuple[bytes, list[bytes]]]:
         found = await self._line.ask(

@@ -1,9 +1,14 @@
-"""What one step computes: how many tokens of which sequence, under a budget."""
+"""What one step computes: how many tokens of which sequence, so that nobody waits long for the next token."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from velesio.backends.llama.sequence import Sequence
+
+_LEAST = 16
+"""Prompt tokens of a step; fewer would not use the hardware."""
+_ALONE = 4
+"""How much longer a step may take while nobody waits for a next token: others still want to be let in."""
 
 
 class Share(NamedTuple):
@@ -13,24 +18,46 @@ class Share(NamedTuple):
     tokens: int
 
 
-def divide(sequences: Iterable[Sequence], budget: int) -> list[Share]:
+class Pace:
+    """How many prompt tokens fit into a step, learned from the steps before."""
+
+    def __init__(self, most: int, pause: float) -> None:
+        """`most` tokens in any step; `pause` seconds are how long a prompt may hold up others."""
+        self._most = most
+        self._pause = pause
+        self._rate = 4 * _LEAST / pause
+        """Tokens a second; the first guess is for a slow machine."""
+
+    def prompt_tokens(self, *, generating: bool) -> int:
+        """Prompt tokens for the next step."""
+        seconds = self._pause if generating else self._pause * _ALONE
+        return max(_LEAST, min(self._most, int(self._rate * seconds)))
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """A step computed `tokens` tokens in `seconds`."""
+        if tokens >= _LEAST and seconds > 0:
+            self._rate += (tokens / seconds - self._rate) / 2
+
+
+def divide(sequences: Iterable[Sequence], most: int, prompt_tokens: int) -> list[Share]:
     """The next step's shares: first everybody whose next token needs one computation, since people see that; then
-    prompts, the oldest first, in the order of `sequences`. Never more than `budget` tokens."""
-    ready: list[Share] = []
+    prompts, the oldest first, in the order of `sequences`. Never more than `most` tokens, and of prompts no more than
+    `prompt_tokens`."""
+    shares: list[Share] = []
     prompts: list[Sequence] = []
     for sequence in sequences:
         if sequence.left > 1:
             prompts.append(sequence)
-        elif len(ready) < budget:
-            ready.append(Share(sequence, 1))
-    budget -= len(ready)
+        elif len(shares) < most:
+            shares.append(Share(sequence, 1))
+    room = min(prompt_tokens, most - len(shares))
     for sequence in prompts:
-        if budget <= 0:
+        if room <= 0:
             break
-        share = Share(sequence, min(sequence.left, budget))
-        ready.append(share)
-        budget -= share.tokens
-    return ready
+        share = Share(sequence, min(sequence.left, room))
+        shares.append(share)
+        room -= share.tokens
+    return shares
 
 
 def halve(shares: list[Share]) -> list[Share]:

@@ -6,6 +6,7 @@ ctypes releases the GIL for each call, so other threads run while the engine's c
 import ctypes
 import logging
 import os
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -183,7 +184,7 @@ class Context:
         self.n_context = min(context, int(c.llama_n_ctx_seq(self._context)))
         self._batch = _Batch(self.n_batch)
 
-    def add(self, sequence: int, tokens: Sequence[int], position: int, *, output: bool) -> int:
+    def add(self, sequence: int, tokens: "array[int]", position: int, *, output: bool) -> int:
         """Puts tokens of a sequence, the first at `position`, into the next batch; with `output` the logits after
         the last one are computed. Returns where it lies, for `sample`."""
         return self._batch.add(sequence, tokens, position, output=output)
@@ -195,6 +196,7 @@ class Context:
             RuntimeError: if the computation failed; the context cannot be used any more.
         """
         status = int(c.llama_decode(self._context, self._batch.struct))
+        c.llama_synchronize(self._context)  # a GPU goes on after llama_decode returned; the caller takes the time
         self._batch.clear()
         if status not in {OK, NO_ROOM}:
             raise RuntimeError(f"llama_decode returned {status}: {_last_words()}")
@@ -227,8 +229,8 @@ class _Batch:
     """The arrays behind a `llama_batch`, allocated once."""
 
     def __init__(self, size: int) -> None:
-        self._token = (ctypes.c_int32 * size)()
-        self._position = (ctypes.c_int32 * size)()
+        self._token: Any = (ctypes.c_int32 * size)()
+        self._position: Any = (ctypes.c_int32 * size)()
         self._sequence = (ctypes.c_int32 * size)()
         self._counts = (ctypes.c_int32 * size)(*([1] * size))
         self._output = (ctypes.c_int8 * size)()
@@ -245,7 +247,7 @@ class _Batch:
             ctypes.cast(self._output, ctypes.POINTER(ctypes.c_int8)),
         )
 
-    def add(self, sequence: int, tokens: Sequence[int], position: int, *, output: bool) -> int:
+    def add(self, sequence: int, tokens: "array[int]", position: int, *, output: bool) -> int:
         begin, count = self.struct.n_tokens, len(tokens)
         end = begin + count
         if count == 1:
@@ -254,8 +256,8 @@ class _Batch:
             self._sequence[begin] = sequence
             self._output[begin] = output
         else:
-            self._token[begin:end] = list(tokens)
-            self._position[begin:end] = list(range(position, position + count))
+            self._token[begin:end] = tokens
+            self._position[begin:end] = range(position, position + count)
             self._sequence[begin:end] = [sequence] * count
             ctypes.memset(ctypes.addressof(self._output) + begin, 0, count)
             self._output[end - 1] = output
@@ -296,11 +298,12 @@ def _context_parameters(options: Options, context: int) -> Any:
     parameters.n_batch = min(options.batch, parameters.n_ctx)
     parameters.n_ubatch = min(options.ubatch, parameters.n_batch)
     parameters.n_seq_max = options.sequences
+    parameters.n_outputs_max = options.sequences  # one token of each is sampled; room for more is wasted memory
     parameters.n_threads = options.threads or default_threads()
     parameters.n_threads_batch = options.threads_batch or parameters.n_threads
     parameters.kv_unified = options.kv_unified
     parameters.swa_full = options.swa_full
-    parameters.flash_attn_type = _FLASH[options.flash_attention]
+    parameters.flash_attn_type = _flash_attention(options)
     parameters.type_k = _CACHE_TYPES[options.kv_type_k]
     parameters.type_v = _CACHE_TYPES[options.kv_type_v]
     parameters.offload_kqv = options.kv_offload
@@ -313,6 +316,15 @@ def _context_parameters(options: Options, context: int) -> Any:
     parameters.yarn_beta_slow = options.yarn_beta_slow
     parameters.yarn_orig_ctx = options.yarn_orig_ctx
     return parameters
+
+
+def _flash_attention(options: Options) -> int:
+    """Measured on a CPU with 1,500 cached tokens: 27 ms a token without, 51 ms with."""
+    if options.flash_attention != "auto":
+        return _FLASH[options.flash_attention]
+    if options.gpu_layers and c.llama_supports_gpu_offload():
+        return _FLASH["auto"]
+    return _FLASH["off" if options.kv_type_v in {"f32", "f16", "bf16"} else "on"]
 
 
 def _last_words() -> str:

@@ -1,19 +1,23 @@
 """Continuous batching: each step computes some tokens of every sequence, and sequences come and go between steps."""
 
 import logging
+import time
 import traceback
 from collections.abc import Iterable
 
 from velesio.backends.base import ModelCard, Work
 from velesio.backends.llama import sampling
-from velesio.backends.llama.batching import Share, divide, halve
+from velesio.backends.llama.batching import Pace, Share, divide, halve
 from velesio.backends.llama.binding import NO_ROOM, Chain, Context, Model
 from velesio.backends.llama.chat import ChatTemplate
 from velesio.backends.llama.options import Options
-from velesio.backends.llama.prefix_cache import PrefixCache
+from velesio.backends.llama.prefix_cache import PrefixCache, common_prefix
 from velesio.backends.llama.sequence import Sequence
 from velesio.errors import BadRequest, ContextExceeded, OutOfMemory, Unsupported, VelesioError
 from velesio.jobs import Cancelled, Chat, Completed, Completion, Failed, Final, Started
+
+_WORTH_WAITING = 32
+"""Tokens of a prefix that is not computed yet, from which on it is better to wait than to compute it twice."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +36,7 @@ class LlamaEngine:
         self._running: list[Sequence] = []
         """In order of admission."""
         self._cache = PrefixCache(options.sequences, share=options.kv_unified, whole=not model.can_cut)
+        self._pace = Pace(context.n_batch, options.pause)
         self._full = False
         """Cells ran out: nothing is seated until a sequence ends, else it would be thrown out again."""
         self._admitted = 0
@@ -60,7 +65,9 @@ class LlamaEngine:
         """One `llama_decode` for all sequences, then one token for each that has computed all it had."""
         self._drop_cancelled()
         self._seat()
-        if shares := divide(self._running, self._context.n_batch):
+        generating = any(sequence.left == 1 for sequence in self._running)
+        prompt_tokens = self._pace.prompt_tokens(generating=generating)
+        if shares := divide(self._running, self._context.n_batch, prompt_tokens):
             self._compute(shares)
 
     def close(self) -> None:
@@ -72,12 +79,10 @@ class LlamaEngine:
         self._model.close()
 
     def _compute(self, shares: list[Share]) -> None:
-        places = self._decode(shares)
-        while places is None:
+        while (places := self._decode(shares)) is None:
             shares = self._make_room(shares)
             if not shares:
                 return
-            places = self._decode(shares)
         for share, place in zip(shares, places, strict=True):
             sequence = share.sequence
             self._cache.extend(sequence.cell, sequence.tokens[sequence.computed : sequence.computed + share.tokens])
@@ -92,7 +97,11 @@ class LlamaEngine:
             begin = sequence.computed
             tokens = sequence.tokens[begin : begin + count]
             places.append(self._context.add(sequence.cell, tokens, begin, output=count == sequence.left))
-        return None if self._context.decode() == NO_ROOM else places
+        began = time.perf_counter()
+        if self._context.decode() == NO_ROOM:
+            return None
+        self._pace.observe(sum(share.tokens for share in shares), time.perf_counter() - began)
+        return places
 
     def _advance(self, sequence: Sequence, place: int) -> None:
         """Samples the next token, shows its text, and ends the sequence if that was the last."""
@@ -134,7 +143,10 @@ class LlamaEngine:
         if self._full and self._running:
             return
         self._full = False
-        for sequence in self._waiting:
+        for sequence in list(self._waiting):
+            if self._follows(sequence):
+                continue
+            self._waiting.remove(sequence)
             claim = self._cache.claim(sequence.tokens, namespace=sequence.namespace, reuse=sequence.reuse)
             if not self._context.remove(claim.sequence, claim.keep):
                 raise RuntimeError(f"cells of sequence {claim.sequence} cannot be removed from {claim.keep} on")
@@ -144,8 +156,20 @@ class LlamaEngine:
             if sequence.cached is None:
                 sequence.cached = claim.length
             self._running.append(sequence)
-        self._waiting.clear()
         self._running.sort(key=lambda sequence: sequence.number)
+
+    def _follows(self, sequence: Sequence) -> bool:
+        """Whether a running sequence is just computing a prefix that `sequence` can use when it is done."""
+        if not (sequence.reuse and self._cache.shares):
+            return False
+        promised = [
+            common_prefix(other.tokens, sequence.tokens)
+            for other in self._running
+            if other.left > 1 and other.reuse and other.namespace == sequence.namespace
+        ]
+        if not promised:
+            return False
+        return max(promised) >= _WORTH_WAITING + self._cache.reusable(sequence.tokens, namespace=sequence.namespace)
 
     def _unseat(self, sequence: Sequence, *, keep: bool) -> None:
         if not self._cache.release(sequence.cell, keep=keep):

@@ -28,15 +28,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Tokens that all jobs and cached prefixes share; 0: half of `slots` times `context`, at least one context.
     When they run out, cached prefixes go first, then the youngest job waits for its turn."""
     batch: Annotated[int, Meta(ge=1, le=65536)] = 512
-    """Tokens computed in one step at most: long prompts are cut to this, so that others go on meanwhile."""
+    """Tokens computed in one step at most."""
     ubatch: Annotated[int, Meta(ge=1, le=65536)] = 512
     """Tokens that the hardware sees at once; more takes more memory."""
     threads: _Count = 0
     """Threads for single tokens; 0: OMP_NUM_THREADS, else the physical cores this process may use."""
     threads_batch: _Count = 0
     """Threads for prompts; 0: as `threads`."""
+    pause: Annotated[float, Meta(gt=0)] = 0.25
+    """Seconds that the computation of a prompt may hold up others' next token; prompts are cut to fit."""
     cached: _Count = 0
-    """Finished sequences whose prefix may be kept for reuse besides the running ones; 0: as many as `slots`."""
+    """Ended sequences that are kept for reuse besides those in idle slots; each makes others a little slower."""
     isolate_cache: bool = False
     """Whether a tenant's cached prefixes are kept from other tenants (timing can tell that a prefix was cached)."""
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1
@@ -48,7 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tensor_split: tuple[Annotated[float, Meta(ge=0)], ...] = ()
     """Shares of each GPU; empty: by free memory."""
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    """Fused attention, where the hardware has it."""
+    """Fused attention; auto: on GPUs, and for quantized values. On CPUs it makes long contexts slower."""
     kv_type_k: KvType = "f16"
     """Format of cached keys."""
     kv_type_v: KvType = "f16"
@@ -56,7 +58,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kv_offload: bool = True
     """Whether the cache lies on the GPU."""
     kv_unified: bool = True
-    """One pool of cells for all sequences, so that they share prefixes; false: an equal part for each."""
+    """One pool of cells for all sequences, so that they share prefixes; false: an equal part for each, which is
+    faster where several have long contexts with nothing in common."""
     swa_full: bool = True
     """Keep whole contexts of sliding-window models, so that their prefixes can be reused."""
     mmap: Literal["auto", "on", "off"] = "auto"
@@ -105,7 +108,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Sequences that the cache tells apart: running ones and, where cells are shared, cached ones."""
         if not self.kv_unified:
             return self.slots
-        return min(_MAX_SEQUENCES, self.slots + (self.cached or self.slots))
+        return min(_MAX_SEQUENCES, self.slots + self.cached)
 
 
 def read(place: str, *layers: Mapping[str, Any]) -> Options:

@@ -5,7 +5,6 @@ it) or kept (its job ended; its cells may be reused or given up).
 """
 
 from array import array
-from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -44,14 +43,15 @@ class PrefixCache:
         is wanted is reused."""
         self._free = list(range(sequences - 1, -1, -1))
         self._entries: dict[int, _Entry] = {}
-        self._share = share and not whole
+        self.shares = share and not whole
+        """Whether a sequence can use the cells of one that still runs."""
         self._whole = whole
         self._clock = 0
 
-    def claim(self, tokens: Sequence[int], *, namespace: str = "", reuse: bool = True) -> Claim:
+    def claim(self, tokens: "array[int]", *, namespace: str = "", reuse: bool = True) -> Claim:
         """An id for a new running sequence of `tokens`, with the longest prefix that is already computed; at
         least one token is always left to compute, since its logits are wanted."""
-        wanted = array("i", tokens[: len(tokens) - 1]) if reuse else array("i")
+        wanted = tokens[:-1] if reuse else array("i")
         source, length = self._longest(wanted, namespace)
         if length and self._takes_over(source, length, len(wanted)):
             sequence = source
@@ -59,21 +59,21 @@ class PrefixCache:
             sequence = self._free.pop()
         else:
             sequence = self._oldest(spare=source)
-        length = length if sequence == source or self._share else 0
-        if sequence != source and not self._share and sequence in self._entries:
+        length = length if sequence == source or self.shares else 0
+        if sequence != source and not self.shares and sequence in self._entries:
             length = self._own_prefix(sequence, wanted, namespace)
             source = sequence
         entry = self._entries[sequence] = _Entry(namespace)
         entry.tokens = wanted[:length]
         return Claim(sequence, length, source if length else sequence)
 
-    def extend(self, sequence: int, tokens: Sequence[int]) -> None:
+    def extend(self, sequence: int, tokens: "array[int]") -> None:
         """More tokens of a running sequence are computed."""
         self._entries[sequence].tokens.extend(tokens)
 
-    def truncate(self, sequence: int, length: int) -> None:
-        """Only the first `length` tokens of a running sequence are left."""
-        del self._entries[sequence].tokens[length:]
+    def reusable(self, tokens: "array[int]", *, namespace: str = "") -> int:
+        """How many of these tokens need not be computed by a sequence that claims now."""
+        return self._longest(tokens[:-1], namespace)[1]
 
     def release(self, sequence: int, *, keep: bool = True) -> bool:
         """A sequence runs no longer. False: nothing of it is kept, so its cells are to be removed."""
@@ -103,7 +103,7 @@ class PrefixCache:
         """The id with the longest usable prefix of `wanted`, and that length; kept ids before running ones."""
         best = (0, False, 0, -1)
         for sequence, entry in self._entries.items():
-            if entry.namespace != namespace or (entry.running and not self._share):
+            if entry.namespace != namespace or (entry.running and not self.shares):
                 continue
             length = common_prefix(entry.tokens, wanted)
             if self._whole and length < len(entry.tokens):
@@ -117,7 +117,7 @@ class PrefixCache:
         entry = self._entries[source]
         if entry.running:
             return False
-        if self._share or self._whole:
+        if self.shares or self._whole:
             return length == len(entry.tokens)
         return length * 10 >= wanted or not self._free
 
@@ -135,7 +135,7 @@ class PrefixCache:
 
     def _is_known(self, sequence: int, entry: _Entry) -> bool:
         """Whether another id holds all of these tokens too."""
-        return self._share and any(
+        return self.shares and any(
             other != sequence
             and item.namespace == entry.namespace
             and len(item.tokens) >= len(entry.tokens)

@@ -1,6 +1,8 @@
 """A text job while the engine computes it: its tokens, how many of them lie in the cache, its text, its end."""
 
 import time
+from array import array
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from velesio.backends.base import Work
@@ -17,7 +19,7 @@ class Sequence:
     def __init__(
         self,
         work: Work,
-        prompt: list[int],
+        prompt: Iterable[int],
         *,
         number: int,
         slot: int,
@@ -32,7 +34,7 @@ class Sequence:
         """Order of admission: the highest is the youngest."""
         self.slot = slot
         self.chain = chain
-        self.tokens = prompt
+        self.tokens = array("i", prompt)
         """Prompt and answer; grows."""
         self.computed = 0
         self.cell = -1
@@ -43,10 +45,10 @@ class Sequence:
         self.namespace = ""
         self.ending: Ending | None = None
         self.truncated = False
-        self._prompt_tokens = len(prompt)
+        self._prompt_tokens = len(self.tokens)
         self._prompt_text = prompt_text
         self._seed = seed
-        room = context - len(prompt)
+        room = context - len(self.tokens)
         self._limit = room if params.max_tokens < 0 else min(params.max_tokens, room)
         self._cut_by_context = params.max_tokens < 0 or params.max_tokens > room
         self._stream = TextStream(params.stop)

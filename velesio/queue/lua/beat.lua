@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Renew a worker and its leases.
 -- ARGV: owner, now, cards, info, announce (1|0), then for each lease: id, attempt
--- Returns {lost, ordered}: ids whose lease is gone; then id, reason pairs of jobs to abort
+-- Returns {lost, aborts, quiet}: ids whose lease is gone; id, reason pairs of jobs to abort; 1 to take nothing
 local owner, now = ARGV[1], clock(ARGV[2])
 local key = root .. 'wk:' .. owner
 redis.call('HSET', key, 'cards', ARGV[3], 'info', ARGV[4], 'beat', now)
@@ -25,4 +25,4 @@ for index = 6, #ARGV, 2 do
     end
   end
 end
-return {gone, ordered}
+return {gone, ordered, redis.call('EXISTS', root .. 'quiet:' .. owner)}

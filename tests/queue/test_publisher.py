@@ -1,0 +1,59 @@
+"""Events on their way."""
+
+import pytest
+
+from tests.queue.worker import done, serving, text, until, working
+from velesio.errors import BrokerUnavailable
+from velesio.jobs import Delta
+from velesio.queue.client import JobQueue
+
+
+async def test_events_travel_together(broker) -> None:
+    """What accumulates while a message is on its way goes out as one."""
+    async with serving(broker) as gateway, working(broker) as worker:
+        job = gateway.job(stream=True)
+        await gateway.queue.enqueue(job)
+        lease = await worker.one()
+        stream = broker.keys.replies("g")
+        before = await broker.command("XLEN", stream)
+        for number in range(500):
+            worker.publisher.publish(lease, Delta(f"{number}"))
+
+        async def sent() -> bool:
+            return lease.buffered == 0
+
+        await until(sent)
+        assert await broker.command("XLEN", stream) - before <= 5
+        await worker.leases.settle(lease, done())
+
+
+async def test_what_waits_is_bounded(broker) -> None:
+    """While the broker is away a job keeps one MiB; the rest comes with the result."""
+    async with serving(broker) as gateway, working(broker) as worker:
+        job = gateway.job(stream=True)
+        async with gateway.inbox.watch(job) as watch:
+            await gateway.queue.enqueue(job)
+            lease = await worker.one()
+            real = broker.command
+
+            async def away(*arguments, **options):
+                raise BrokerUnavailable
+
+            broker.command = away
+            for _ in range(30):
+                worker.publisher.publish(lease, Delta("x" * 100_000))
+            assert lease.buffered <= 1024 * 1024
+            broker.command = real
+            await worker.leases.settle(lease, done("x" * 3_000_000))
+            events = [event async for batch in watch for event in batch]
+        assert sum(len(event.text) for event in events[:-1]) == 3_000_000
+
+
+async def test_a_final_event_is_not_published(broker) -> None:
+    """Finals end leases: they go to settle, which is fenced."""
+    async with working(broker) as worker:
+        await JobQueue(broker).enqueue(text())
+        lease = await worker.one()
+        with pytest.raises(ValueError, match="settle"):
+            worker.publisher.publish(lease, done())
+        await worker.leases.settle(lease, done())

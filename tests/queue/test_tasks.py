@@ -1,0 +1,59 @@
+"""Tasks that end, and loops that do not."""
+
+import asyncio
+
+from tests.queue.worker import until
+from velesio.errors import BrokerUnavailable
+from velesio.queue.tasks import Loop, spawn, stop
+
+
+async def test_stop_insists() -> None:
+    """A task that loses its first cancellations is stopped all the same."""
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 3:
+                    raise
+
+    task = spawn(stubborn(), "stubborn")
+    await asyncio.sleep(0)
+    await stop(task, None)
+    assert task.cancelled()
+    assert swallowed == 3
+
+
+async def test_stop_takes_what_tasks_raise() -> None:
+    """A task that ended with an error is no trouble."""
+
+    async def failing() -> None:
+        raise ValueError
+
+    task = spawn(failing(), "failing")
+    await asyncio.sleep(0)
+    await stop(task)
+
+
+async def test_a_loop_survives_its_turns() -> None:
+    """Neither an absent broker nor a defect ends it; close does."""
+    errors = [BrokerUnavailable(), ValueError("defect")]
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if errors:
+            raise errors.pop()
+
+    loop = Loop("test", turn, retry=0.001)
+    loop.start()
+    await until(lambda: turns > 5)
+    await loop.close()
+    before = turns
+    await asyncio.sleep(0.01)
+    assert turns == before
