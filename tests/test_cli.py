@@ -32,9 +32,7 @@ def test_check_config_names_the_models(capsys: pytest.CaptureFixture[str]) -> No
         (["backends.nope.context=1"], "backends.nope"),
     ],
 )
-def test_check_config_names_the_mistake(
-    settings: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_config_names_the_mistake(settings: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, the place, and the remedy, on standard error."""
     assert cli.main([*(part for one in settings for part in ("--set", one)), "check-config"]) == 2
     assert said in capsys.readouterr().err

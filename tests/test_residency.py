@@ -4,13 +4,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from velesio.backends.base import Engine, ModelCard, Work
 from velesio.engines import Delivery
-from velesio.errors import ModelLoadFailed, ModelNotFound
+from velesio.errors import ModelLoadFailed, ModelNotFound, ShuttingDown
 from velesio.jobs import Completed, Completion, Job, TextResult
 from velesio.residency import Residency
 
@@ -62,7 +62,7 @@ class Book:
 
 
 @asynccontextmanager
-async def residency(shelf: Shelf, **options: float) -> AsyncIterator[Residency]:
+async def residency(shelf: Shelf, **options: Any) -> AsyncIterator[Residency]:
     ended = asyncio.Event()
 
     def deliver(deliveries: Sequence[Delivery]) -> None:
@@ -71,7 +71,7 @@ async def residency(shelf: Shelf, **options: float) -> AsyncIterator[Residency]:
             tasks.append(asyncio.ensure_future(resident.touch(work.job.model)))
 
     tasks: list[asyncio.Future[None]] = []
-    resident = Residency([shelf], deliver, **options)  # type: ignore[arg-type]
+    resident = Residency([shelf], deliver, **options)
     try:
         yield resident
     finally:
@@ -152,6 +152,27 @@ async def test_idle_models_leave_after_their_keep_alive() -> None:
         (await models.engine_for("b")).submit(job("b"))
         await models.sweep()
         assert models.loaded == ["b"]
+
+
+async def test_patterns_choose_the_models() -> None:
+    """A worker that names models by pattern serves those and no other."""
+    async with residency(Shelf("small-a", "small-b", "large"), patterns=("small-*",)) as models:
+        assert [card.name for card in models.cards] == ["small-a", "small-b"]
+
+
+async def test_closing_waits_for_a_load_and_starts_none() -> None:
+    """A model that was being loaded when the end came is unloaded too, and callers that wait are refused."""
+    shelf = Shelf("a", "b")
+    async with residency(shelf, budget=15) as models:
+        loading = asyncio.create_task(models.engine_for("a"))
+        async with asyncio.timeout(10):
+            while not shelf.loads:
+                await asyncio.sleep(0)
+        await models.close()
+        await loading
+        with pytest.raises(ShuttingDown):
+            await models.engine_for("b")
+    assert shelf.open == set()
 
 
 async def test_an_unknown_model_is_refused() -> None:

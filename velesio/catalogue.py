@@ -3,7 +3,6 @@
 import ipaddress
 import socket
 from collections import defaultdict
-from fnmatch import fnmatch
 
 from velesio.backends import plugins
 from velesio.backends.base import Backend, Catalogue, ModelCard, ModelSpec
@@ -57,11 +56,6 @@ def _check_names(cards: list[ModelCard]) -> None:
             if name in seen and seen[name] is not card:
                 raise ConfigError(f"models: {name!r} names both {seen[name].name!r} and {card.name!r}")
             seen[name] = card
-
-
-def chosen(cards: list[ModelCard], patterns: tuple[str, ...]) -> list[ModelCard]:
-    """The cards that one of the patterns names; no pattern means all."""
-    return [card for card in cards if not patterns or any(fnmatch(card.name, pattern) for pattern in patterns)]
 
 
 def check_exposure(config: Config) -> None:

@@ -42,6 +42,13 @@ def configure(section: LogSection) -> None:
     root.handlers[:] = [handler]
     root.setLevel(section.level.upper())
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # the middleware writes the access log
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a server error is more than a client that speaks bad HTTP, which has been told so by a 400."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not type(error).__module__.startswith("aiohttp.http_exceptions")
 
 
 def _to_json(event: Any, **_: Any) -> str:

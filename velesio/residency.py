@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 
 import structlog
 
@@ -48,13 +49,25 @@ class Residency:
     """The models that this worker can serve and the engines that serve them."""
 
     def __init__(
-        self, backends: Sequence[Backend], deliver: Deliver, *, budget: int = 0, keep_alive: float = -1.0
+        self,
+        backends: Sequence[Backend],
+        deliver: Deliver,
+        *,
+        patterns: Sequence[str] = (),
+        budget: int = 0,
+        keep_alive: float = -1.0,
     ) -> None:
-        """`budget` in bytes, 0 for four fifths of the machine's memory; `keep_alive` in seconds, negative: for ever."""
+        """`patterns` of names limit which models are served (none: all); `budget` in bytes, 0 for four fifths of the
+        machine's memory; `keep_alive` in seconds, negative: for ever."""
         self._deliver = deliver
         self.budget = budget or _four_fifths_of_memory()
         self._keep_alive = keep_alive
-        self._residents = {card.name: Resident(card, backend) for backend in backends for card in backend.models()}
+        self._residents = {
+            card.name: Resident(card, backend)
+            for backend in backends
+            for card in backend.models()
+            if not patterns or any(fnmatch(card.name, pattern) for pattern in patterns)
+        }
         self._freed = asyncio.Condition()
         self._wanting_space = 0
         self._closed = False

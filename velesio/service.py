@@ -18,7 +18,8 @@ from aiohttp import web
 from velesio import __version__, catalogue, metrics
 from velesio.config import Config
 from velesio.errors import BrokerUnavailable, ConfigError
-from velesio.http.app import Gateway, build
+from velesio.http import app
+from velesio.http.gateway import Gateway
 from velesio.http.keys import KeyRing
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
@@ -158,14 +159,7 @@ async def _start_gateway(config: Config, broker: Broker, stop: StopSignal, stack
         registry=registry,
         keys=KeyRing(config.keys),
     )
-    runner = web.AppRunner(
-        build(gateway),
-        access_log=None,  # the middleware writes it
-        handle_signals=False,
-        handler_cancellation=True,
-        keepalive_timeout=config.server.keepalive_timeout,
-        shutdown_timeout=1.0,  # the answers have ended by then
-    )
+    runner = app.runner(gateway)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     stack.push_async_callback(_finish, gateway, config.server.drain_timeout, stop)

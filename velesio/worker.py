@@ -44,13 +44,19 @@ class Worker:
     ) -> None:
         """`leases` must call `abort` when a job is cancelled or lost."""
         self.residency = Residency(
-            backends, self._delivered, budget=section.memory_budget, keep_alive=section.keep_alive
+            backends,
+            self._delivered,
+            patterns=section.models,
+            budget=section.memory_budget,
+            keep_alive=section.keep_alive,
         )
         self._section = section
         self._leases = leases
         self._publisher = publisher
         self._held: dict[str, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taking: asyncio.Task[list[Lease]] | None = None
+        self._offered: Mapping[str, int] = {}
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._quiet = False
@@ -83,7 +89,7 @@ class Worker:
         """Stops taking, lets the jobs held finish for `patience` seconds or until `hurried`, gives the others back
         and unloads."""
         self._quiet = True
-        self._changed.set()
+        self._reconsider()
         with contextlib.suppress(BrokerUnavailable):
             await self._leases.quiet()
         finishing = asyncio.create_task(self._until_idle())
@@ -122,24 +128,31 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _TICK)
             return
-        taking = asyncio.create_task(self._leases.take(room))
-        while not taking.done():
-            changed = asyncio.create_task(self._changed.wait())
-            await asyncio.wait({taking, changed}, return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
-            self._changed.clear()
-            if not taking.done() and (self._quiet or _wider(room, self.residency.room())):
-                taking.cancel()
+        self._offered = room
+        self._taking = asyncio.create_task(self._leases.take(room))
         try:
-            leases = taking.result()
+            leases = await self._taking
         except asyncio.CancelledError:
+            if not self._taking.cancelled():  # this task itself is being cancelled
+                self._taking.cancel()
+                raise
             return
         except BrokerUnavailable as error:
             log.warning("cannot take jobs", error=error.message)
             await asyncio.sleep(_TICK)
             return
+        finally:
+            self._taking = None
         for lease in leases:
             self._accept(lease)
+
+    def _reconsider(self) -> None:
+        """Begins a new take if one is under way that does not know of room that there is now."""
+        self._changed.set()
+        if self._taking is None or (not self._quiet and len(self._offered) == len(self.residency.cards)):
+            return
+        if self._quiet or any(name not in self._offered for name in self.residency.room()):
+            self._taking.cancel()
 
     def _accept(self, lease: Lease) -> None:
         self._held[lease.job.id] = Held(lease, time.monotonic())
@@ -217,7 +230,7 @@ class Worker:
             self._idle.set()
         metrics.jobs_inflight.labels(job.model).dec()
         await self.residency.touch(job.model)
-        self._changed.set()
+        self._reconsider()
 
     # upkeep
 
@@ -242,7 +255,7 @@ class Worker:
                 await self.residency.engine_for(card.name)
         self._loading = False
         self._leases.advertise(self.residency.cards, self.facts)
-        self._changed.set()
+        self._reconsider()
 
     async def _tick(self) -> None:
         while True:
@@ -261,11 +274,6 @@ class Worker:
             held = self._held.get(work.job.id)
             if held is not None and held.work is work:
                 await self._settle(held, Failed("job_failed", "the engine hung while computing this job", retry=True))
-
-
-def _wider(before: Mapping[str, int], now: Mapping[str, int]) -> bool:
-    """Whether a model that had no room has some now."""
-    return any(name not in before for name in now)
 
 
 def _as_final(event: Event) -> Final:

@@ -10,10 +10,25 @@ import pytest
 from tests.http.conftest import SPECS, Site, StartSite, counted, until
 from velesio.backends.base import ModelCard, ModelSpec
 from velesio.config import ServerSection
-from velesio.errors import Forbidden, ModelNotFound, NoWorker, VelesioError
-from velesio.http.dispatch import choose_model, cost_of, unknown_model
+from velesio.errors import Forbidden, JobCancelled, ModelNotFound, NoWorker, VelesioError, WorkerLost
+from velesio.http.dispatch import Answers, choose_model, cost_of, unknown_model
 from velesio.http.keys import LOCAL, Credential
-from velesio.jobs import Capability, Chat, Completion, Image, JobState, Params
+from velesio.jobs import (
+    Cancelled,
+    Capability,
+    Chat,
+    Completed,
+    Completion,
+    Delta,
+    Event,
+    Failed,
+    Image,
+    Job,
+    JobState,
+    Params,
+    Started,
+    TextResult,
+)
 
 FOREVER = "[[sleep 0.02]][[tokens 100000]]one two"
 
@@ -96,6 +111,88 @@ def test_an_unknown_model_gets_the_nearest_name() -> None:
 def test_cost(params: Params, cost: float) -> None:
     """Thousands of tokens, prompt and answer together; megapixel-steps."""
     assert cost_of(params) == pytest.approx(cost)
+
+
+class Script:
+    """A watch of fixed batches."""
+
+    def __init__(self, *batches: list[Event]) -> None:
+        self._batches = iter(batches)
+
+    def __aiter__(self) -> "Script":
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        for batch in self._batches:
+            return batch
+        raise StopAsyncIteration
+
+
+def answers(*watches: Script) -> Answers:
+    jobs = [Job.new("parrot", Completion("x")) for _ in watches]
+    return Answers(jobs, watches, {index: job.id for index, job in enumerate(jobs)}, 0.0)  # type: ignore[arg-type]
+
+
+async def test_text_that_comes_with_a_failure_is_delivered_before_it() -> None:
+    """Both in one batch: first the text, then the error."""
+    given = answers(Script([Started(1), Delta("a"), Failed("worker_lost", "gone")]))
+    assert await anext(given) == [(0, Started(1)), (0, Delta("a"))]
+    for _ in range(2):
+        with pytest.raises(WorkerLost, match="gone"):
+            await anext(given)
+
+
+async def test_a_failure_in_the_first_batch_is_a_refusal() -> None:
+    """Nothing was sent yet, so the text with it need not be."""
+    with pytest.raises(WorkerLost):
+        await answers(Script([Started(1), Delta("a"), Failed("worker_lost", "gone")])).begin()
+    with pytest.raises(JobCancelled, match="by the operator"):
+        await answers(Script([Cancelled("by the operator")])).begin()
+
+
+async def test_the_first_batch_is_not_lost() -> None:
+    """What `begin` waited for comes with the iteration."""
+    given = answers(Script([Started(1)], [Delta("a")], [Completed(TextResult("a"))]))
+    await given.begin()
+    assert [event async for batch in given for _, event in batch] == [
+        Started(1),
+        Delta("a"),
+        Completed(TextResult("a")),
+    ]
+    assert given.results == {0: TextResult("a")}
+
+
+async def test_watches_are_merged_in_their_own_order() -> None:
+    """Each job's events keep their order, and come with its index."""
+    scripts = [Script([Delta(f"{job}a")], [Delta(f"{job}b"), Completed(TextResult(f"{job}ab"))]) for job in range(3)]
+    given = answers(*scripts)
+    events = [numbered async for batch in given for numbered in batch]
+    await given.close()
+    for job in range(3):
+        assert [event for index, event in events if index == job] == [
+            Delta(f"{job}a"),
+            Delta(f"{job}b"),
+            Completed(TextResult(f"{job}ab")),
+        ]
+
+
+async def test_what_must_be_done_is_done_though_the_caller_is_cancelled(site: Site) -> None:
+    """As often as it is cancelled."""
+    go, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await go.wait()
+        done.set()
+
+    caller = asyncio.create_task(site.gateway.see_through(work()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert not done.is_set()
+    go.set()
+    await site.gateway.finish(1.0)
+    assert done.is_set()
 
 
 async def begin(site: Site, path: str = "/completion", prompt: str = FOREVER) -> aiohttp.ClientResponse:

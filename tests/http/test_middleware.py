@@ -97,6 +97,15 @@ async def test_a_body_that_hides_its_size_is_refused_too(start_site: StartSite) 
         assert (await response.json())["error"]["code"] == 413
 
 
+async def test_a_body_that_tells_its_size_is_refused_before_it_comes(site: Site) -> None:
+    """The answer does not wait for a gigabyte."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n{")
+    assert b" 413 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", "application/json; charset=x"]
 )

@@ -146,7 +146,7 @@ async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator
     open_jobs: dict[int, str] = {}
     async with AsyncExitStack() as stack:
         watches = [await stack.enter_async_context(gateway.inbox.watch(job)) for job in jobs]
-        answers = Answers(gateway, jobs, watches, open_jobs, request[ARRIVED])
+        answers = Answers(jobs, watches, open_jobs, request[ARRIVED])
         gateway.answers.add(answers)
         stack.callback(gateway.ended, answers)
         stack.push_async_callback(_cancel_open, gateway, open_jobs)
@@ -188,7 +188,6 @@ class Answers:
 
     def __init__(
         self,
-        gateway: Gateway,
         jobs: Sequence[Job],
         watches: Sequence[Watch],
         open_jobs: dict[int, str],
@@ -196,7 +195,6 @@ class Answers:
     ) -> None:
         self.results: dict[int, Result] = {}
         """By index, as the jobs get done."""
-        self._gateway = gateway
         self._source = _Single(watches[0]) if len(watches) == 1 else _Merged(watches)
         self._open = open_jobs
         self._first: list[Numbered] | None = None

@@ -37,7 +37,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request its id, and when it is over, a line in the log and its place in the metrics."""
     request[ARRIVED] = time.monotonic()
     request[REQUEST_ID] = _request_id(request)
-    structlog.contextvars.clear_contextvars()
+    # Each request runs in a task, and so in a context, of its own.
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     code = _CLIENT_LEFT
     try:

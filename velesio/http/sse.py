@@ -93,7 +93,6 @@ class _Stream:
 
     def __init__(self, response: web.StreamResponse, *, one_by_one: bool) -> None:
         self.spoke = time.monotonic()
-        self.busy = False
         self._response = response
         self._one_by_one = one_by_one
 
@@ -101,15 +100,11 @@ class _Stream:
         if not frames:
             return
         self.spoke = time.monotonic()
-        self.busy = True
-        try:
-            if self._one_by_one:
-                for frame in frames:
-                    await self._response.write(frame)
-            else:
-                await self._response.write(b"".join(frames))
-        finally:
-            self.busy = False
+        if self._one_by_one:
+            for frame in frames:
+                await self._response.write(frame)
+        else:
+            await self._response.write(b"".join(frames))
 
 
 @asynccontextmanager
@@ -131,8 +126,6 @@ async def _ping(stream: _Stream, framing: Framing, interval: float) -> None:
         left = stream.spoke + interval - time.monotonic()
         if left > 0:
             await asyncio.sleep(left)
-        elif stream.busy:
-            await asyncio.sleep(interval)
         else:
             try:
                 await stream.write([framing.ping()])

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
+import structlog
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -30,6 +31,8 @@ from velesio.queue import scripts
 from velesio.queue.connections import OUTAGES, Address, Argument, pack
 from velesio.queue.keys import Keys
 from velesio.queue.tasks import spawn, stop
+
+log = structlog.get_logger(__name__)
 
 _BATCH = 128
 _MINIMUM = (7, 0)
@@ -169,16 +172,17 @@ class Broker:
                 answers = await self._pipeline(batch)
             except OUTAGES as error:
                 failures += 1
+                if failures == 1:
+                    log.warning("the broker does not answer", address=self.address.public, error=str(error))
                 self._again(batch, error)
                 await asyncio.sleep(min(0.2, 0.01 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
             except asyncio.CancelledError:
                 for call in batch:
                     call.end(BrokerUnavailable("This process is closing its connection to the broker."))
                 raise
-            except redis.exceptions.RedisError as error:  # the login was refused, the answer makes no sense
-                for call in batch:
-                    call.end(error)
             else:
+                if failures:
+                    log.info("the broker answers again", address=self.address.public)
                 failures = 0
                 for call, answer in zip(batch, answers, strict=True):
                     call.end(answer)

@@ -19,8 +19,9 @@ from redis.sentinel import Sentinel
 
 from velesio.errors import ConfigError
 
-OUTAGES = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError, asyncio.TimeoutError)
-"""What the client raises when the connection fails; nobody knows then whether the command was run."""
+OUTAGES = (redis.exceptions.RedisError, OSError, asyncio.TimeoutError)
+"""What a connection raises when it fails, or when the server cannot serve now (loading, failing over). Nobody knows
+then whether the command was run."""
 
 _SHAPE: dict[str, Any] = {"protocol": 3, "legacy_responses": False}
 _SENTINEL = "redis+sentinel"
@@ -67,6 +68,7 @@ class Line:
             self._connection = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         connection, answers = self._connection, []
         try:
+            await connection.connect()  # does nothing while it stands; asks sentinels for the master anew
             await connection.send_packed_command(b"".join(commands))
             for _ in commands:
                 try:

@@ -75,7 +75,7 @@ class Heartbeat:
         while not self._stopping:
             try:
                 self._beat()
-            except (redis.exceptions.RedisError, *OUTAGES):
+            except OUTAGES:
                 self._news = True  # perhaps nobody heard it
                 self._wake.wait(random.uniform(0.2, 0.4) * min(self._interval, 2.0))  # noqa: S311
             else:

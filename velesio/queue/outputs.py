@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import redis
 from msgspec import Struct
 
 from velesio.errors import BrokerUnavailable, JobNotFound
@@ -67,7 +66,7 @@ class _Reader:
             found = await self._line.ask(
                 "XREAD", "COUNT", 64, "BLOCK", round(_BLOCK * 1000), "STREAMS", self._key, last
             )
-        except (*OUTAGES, redis.exceptions.ResponseError) as error:
+        except OUTAGES as error:
             raise BrokerUnavailable(str(error)) from error
         return next(iter(found.values())) if found else []
 

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import redis
 import structlog
 
 from velesio.errors import BrokerUnavailable, DeadlineExceeded, VelesioError
@@ -192,8 +191,6 @@ class Inbox:
             except OUTAGES:
                 failures += 1
                 await asyncio.sleep(min(1.0, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
-            except redis.exceptions.ResponseError:
-                await asyncio.sleep(0.2)  # loading, or just failed over
             else:
                 failures = 0
                 for identity, fields in entries:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from velesio.backends.base import Catalogue, Engine, ModelCard
 from velesio.backends.llama.discovery import Found, discover
+from velesio.backends.llama.options import free_memory
 from velesio.errors import ConfigError, ModelLoadFailed
 
 
@@ -30,6 +31,7 @@ class LlamaBackend:
         """
         model = self._found[card.name]
         template = _template(model, self._models_dir)
+        _check_memory(model)
         try:
             from velesio.backends.llama.binding import Context, Model  # noqa: PLC0415 - imports llama.cpp
             from velesio.backends.llama.chat import ChatTemplate  # noqa: PLC0415 - only engines need Jinja
@@ -44,6 +46,16 @@ class LlamaBackend:
             weights.close()
             raise
         return LlamaEngine(weights, context, chat, card, model.options)
+
+
+def _check_memory(model: Found) -> None:
+    """Refuses a cache that the machine cannot hold: the system would not refuse it, but end the process later."""
+    free = free_memory()
+    if model.memory > free and not model.options.gpu_layers > 0:
+        raise ModelLoadFailed(
+            f"{model.card.name}: its context needs {model.memory >> 20} MiB and {free >> 20} MiB are free; "
+            "lower context, slots or cells"
+        )
 
 
 def _template(model: Found, models_dir: Path) -> str:

@@ -43,11 +43,8 @@ class ChatTemplate:
     """A compiled template with the model's special tokens."""
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
-        """Compiles `source`; empty: ChatML.
-
-        Raises:
-            BadRequest: if the template cannot be compiled.
-        """
+        """Compiles `source`; empty: ChatML. What is wrong with it is said when it is used, since the model can
+        complete texts without it."""
         if not source:
             _log.info("the model has no chat template; using chatml")
         self._tokens = {"bos_token": bos, "eos_token": eos}
@@ -56,10 +53,12 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _tojson
         environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
+        self._fault = ""
         try:
             self._template = environment.from_string(source or CHATML)
         except TemplateError as error:
-            raise BadRequest(f"the model's chat template cannot be compiled: {error}") from None
+            self._fault = f"the model's chat template cannot be compiled: {error}"
+            _log.warning("%s", self._fault)
 
     def render(
         self,
@@ -73,6 +72,8 @@ class ChatTemplate:
         Raises:
             BadRequest: for messages that the template refuses or that cannot be rendered within bounds.
         """
+        if self._fault:
+            raise BadRequest(self._fault)
         plain = [_plain(message, number) for number, message in enumerate(messages)]
         prefill = ""
         if add_generation_prompt and plain and plain[-1]["role"] == "assistant":

@@ -41,6 +41,8 @@ class Found(NamedTuple):
     path: Path
     options: Options
     header: gguf.Header
+    memory: int
+    """Bytes besides the weights."""
 
 
 def discover(catalogue: Catalogue) -> list[Found]:
@@ -128,13 +130,14 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
         more = gguf.read(part)
         weights, parameters = weights + more.weights, parameters + more.parameters
     context = options.context_of(header.number("context_length"))
+    memory = _memory(header, options, context)
     card = ModelCard(
         name=spec.name,
         backend="llama",
         capability="text",
         aliases=spec.aliases,
         slots=options.slots,
-        bytes=weights + _memory(header, options, context),
+        bytes=weights + memory,
         context=context,
         can_continue=True,
         created=int(path.stat().st_mtime),
@@ -155,7 +158,7 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
             "chat_template": header.chat_template,
         },
     )
-    return Found(card, path, options, header)
+    return Found(card, path, options, header, memory)
 
 
 def _other_parts(path: Path, header: gguf.Header) -> list[Path]:

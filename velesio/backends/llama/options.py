@@ -1,6 +1,7 @@
 """Load options of a GGUF model: the keys of `[backends.llama]` and, over them, of its `[[models]]` table."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -130,6 +131,15 @@ def may_repack(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return " amx_tile" not in cpuinfo.read_text()
     except OSError:
         return True
+
+
+def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that can be allocated without swapping; a very large number where the system does not say."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else 1 << 62
 
 
 def default_threads(system: Path = Path("/sys")) -> int:

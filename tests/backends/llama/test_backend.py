@@ -1,0 +1,86 @@
+"""The llama backend with SmolLM2 keeps the laws, with shared cells and with separate ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.backends.conformance import Subject, TextLaws
+from tests.backends.llama.conftest import llama, subject_of
+from velesio.backends.base import ModelCard
+from velesio.errors import ConfigError, ModelLoadFailed
+
+
+class TestSharedCells(TextLaws):
+    prompts = ("1 2 3 4 5 6 7", "A B C D E F G", "Monday, Tuesday,")
+    unicode = "🦊 🐢 🦊 🐢 🦊 🐢 🦊 🐢 🦊"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def subject(cls, smollm2: Path) -> Subject:
+        return subject_of(smollm2, context=512, slots=3)
+
+
+class TestSeparateCells(TestSharedCells):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def subject(cls, smollm2: Path) -> Subject:
+        return subject_of(smollm2, context=512, slots=2, kv_unified=False, flash_attention="on")
+
+
+def test_finding_models_does_not_import_llama_cpp() -> None:
+    """Gateways and `doctor` look at cards without the library."""
+    script = (
+        "import sys; from pathlib import Path; from velesio.backends.base import Catalogue; "
+        "from velesio.backends.llama import backend; "
+        "print([card.name for card in backend(Catalogue(models_dir=Path('none'))).models()], "
+        "{'llama_cpp', 'numpy', 'jinja2'} & set(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout == "['smollm2-135m-instruct'] set()\n"
+
+
+def test_a_file_that_llama_cpp_refuses_gives_its_reason(tmp_path: Path, smollm2: Path) -> None:
+    """`ModelLoadFailed` carries llama.cpp's own words, and nothing is left half loaded."""
+    path = tmp_path / "odd.gguf"
+    path.write_bytes(smollm2.read_bytes().replace(b"llama", b"lamma"))
+    made = llama(path)
+    with pytest.raises(ModelLoadFailed, match="unknown model architecture"):
+        made.load(made.models()[0], lambda part: None)
+
+
+def test_too_large_a_context_is_refused_when_loading(smollm2: Path) -> None:
+    """Cells that no memory can hold fail the load, not the process."""
+    made = llama(smollm2, cells=2_000_000_000)
+    with pytest.raises(ModelLoadFailed, match="MiB are free; lower context, slots or cells"):
+        made.load(made.models()[0], lambda part: None)
+
+
+def test_a_chat_template_can_be_replaced(tmp_path: Path, smollm2: Path) -> None:
+    """`chat_template` names a file; a missing one is a configuration error."""
+    made = llama(smollm2, chat_template=str(tmp_path / "none.jinja"))
+    with pytest.raises(ConfigError, match=r"none\.jinja"):
+        made.load(made.models()[0], lambda part: None)
+
+
+def test_the_card_tells_what_model_lists_show(smollm2: Path) -> None:
+    """The fields of `/v1/models`, the template and the special tokens."""
+    card: ModelCard = llama(smollm2, context=1024, slots=3).models()[0]
+    assert (card.context, card.slots, card.can_continue) == (1024, 3, True)
+    facts = {
+        "vocab_type": 2,
+        "n_vocab": 49152,
+        "n_ctx": 1024,
+        "n_ctx_train": 8192,
+        "n_embd": 576,
+        "n_params": 134515008,
+        "size": 96576768,
+        "ftype": "Q4_1",
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "file": smollm2.name,
+    }
+    assert facts.items() <= card.meta.items()
+    assert "im_start" in card.meta["chat_template"]
+    assert 96576768 < card.bytes < 2 * 96576768
