@@ -32,6 +32,21 @@ _FAILED = pytest.StashKey[bool]()
 _START_TIMEOUT = 10.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The suite's own options."""
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--chaos-seconds", type=float, default=60.0, help="length of the chaos run (60)")
+    parser.addoption("--chaos-seed", type=int, default=None, help="seed of the chaos run (random)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the tests marked slow out unless they are asked for."""
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers that belong to these fixtures."""
     config.addinivalue_line(

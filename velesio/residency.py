@@ -12,7 +12,7 @@ import structlog
 from velesio import metrics
 from velesio.backends.base import Backend, ModelCard
 from velesio.engines import Deliver, EngineThread
-from velesio.errors import ModelLoadFailed, ModelNotFound, ShuttingDown, VelesioError
+from velesio.errors import ModelNotFound, ShuttingDown, VelesioError
 
 log = structlog.get_logger(__name__)
 
@@ -204,8 +204,6 @@ class Residency:
         for resident in self._residents.values():
             if resident.engine is engine:
                 resident.engine = None
-                resident.failure = ModelLoadFailed(f"{resident.card.name}: the engine hung")
-                resident.failed = time.monotonic()
                 metrics.model_loaded.labels(resident.card.name).set(0)
 
     async def close(self) -> None:

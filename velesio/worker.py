@@ -173,7 +173,7 @@ class Worker:
             return
         except VelesioError as error:
             self.residency.unreserve(lease.job.model)
-            await self._settle(held, Failed(error.code, error.message, retry=True, details=error.details))
+            await self._settle(held, Failed(error.code, error.message, details=error.details))
             return
         held.engine = engine
         held.work = engine.submit(lease.job)

@@ -128,7 +128,7 @@ class Clients:
         """Why no job was accepted; empty if one was, whatever became of it."""
         assert self._session is not None
         url = next(self._urls)
-        chat = ask.kind == "chat"
+        chat = ask.kind == "chat" or bool(ask.error)
         stream = ask.kind != "plain"
         body: dict[str, Any] = {"stream": stream, "max_tokens" if chat else "n_predict": -1}
         body |= {"messages": [{"role": "user", "content": ask.prompt}]} if chat else {"prompt": ask.prompt}
@@ -140,20 +140,20 @@ class Clients:
         async with answer:
             job_id = answer.headers.get(ACCEPTED, "")
             if answer.status == 503 and not job_id:
-                return await self._refusal(answer, chat=chat)
+                return await self._refusal(answer)
             self.tally.jobs[job_id] = ask
             if answer.status != 200:
-                self.tally.judge(ask, job_id, "", await _code(answer, chat=chat))
+                self.tally.judge(ask, job_id, "", _code_in(await answer.json()))
             elif not stream:
                 self.tally.judge(ask, job_id, (await answer.json())["content"], "")
             else:
                 await self._listen(ask, job_id, answer)
         return ""
 
-    async def _refusal(self, answer: aiohttp.ClientResponse, *, chat: bool) -> str:
+    async def _refusal(self, answer: aiohttp.ClientResponse) -> str:
         if not answer.headers.get("Retry-After", "").isdigit():
             self.tally.wrong.append(f"a 503 without Retry-After: {await answer.text()}")
-        return await _code(answer, chat=chat)
+        return _code_in(await answer.json())
 
     async def _listen(self, ask: Ask, job_id: str, answer: aiohttp.ClientResponse) -> None:
         text, error, ends, events = "", "", 0, 0
@@ -190,14 +190,7 @@ async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any
             yield json.loads(line[6:])
 
 
-async def _code(answer: aiohttp.ClientResponse, *, chat: bool) -> str:
-    return _code_in(await answer.json())
-
-
 def _code_in(body: dict[str, Any]) -> str:
-    """The error's public code where the API family has it, else what its message says."""
+    """The error's public code where the API family has one, else its type."""
     error = body["error"]
-    return str(error["code"]) if isinstance(error["code"], str) else _CODES.get(error["message"], error["message"])
-
-
-_CODES: dict[str, str] = {}
+    return str(error["code"] if isinstance(error["code"], str) else error["type"])

@@ -54,7 +54,11 @@ class Proxy:
             task.cancel()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_unix_connection(self._path)
+        try:
+            server_reader, server_writer = await asyncio.open_unix_connection(self._path)
+        except OSError:  # the server is down
+            writer.close()
+            return
         self._writers |= {writer, server_writer}
         tasks = {
             asyncio.create_task(self._pump(reader, server_writer, answers=False)),

@@ -39,9 +39,8 @@ async def recall(broker: Broker, job_id: str, gateway: str, attempt: int) -> tup
 
 
 async def _ask(broker: Broker, job_id: str, gateway: str, attempt: int, question: bytes) -> tuple[int, ...]:
-    if not await broker.command("EXISTS", broker.keys.gateway(gateway)):
-        return ()  # its clients are gone with it
-    await broker.command("XADD", broker.keys.replies(gateway), "NOMKSTREAM", "*", "b", question)
+    if not await broker.command("XADD", broker.keys.replies(gateway), "NOMKSTREAM", "*", "b", question):
+        return ()  # the gateway is long gone, and its clients with it
     line = broker.address.blocking(_PATIENCE)
     try:
         found = await line.ask("BLPOP", broker.keys.sent(job_id, attempt), _PATIENCE)
@@ -50,7 +49,10 @@ async def _ask(broker: Broker, job_id: str, gateway: str, attempt: int, question
     finally:
         await line.close()
     if not found:
-        raise NoAnswer
+        # Its sign of life alone proves nothing: after an outage of the broker it is the last thing to come back.
+        if await broker.command("EXISTS", broker.keys.gateway(gateway)):
+            raise NoAnswer
+        return ()
     sent: tuple[int, ...] | None = _answer.decode(found[1])
     if sent is None:
         raise CannotContinue

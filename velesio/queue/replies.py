@@ -34,6 +34,8 @@ _BLOCK = 5.0
 _TRIM = 8 * 1024 * 1024
 """Bytes read between two beats after which the stream is trimmed at once: pictures are large."""
 _RECALL_TTL = 30_000
+_STREAM_TTL = 180_000
+"""Milliseconds: how long a gateway may be cut off before what it was sent is dropped."""
 
 
 class Watch:
@@ -164,7 +166,7 @@ class Inbox:
     async def _listen(self) -> tuple[bytes, int]:
         settings = self._broker.settings
         lifetime = round(3 * settings.beat * 1000)
-        arguments = (self.gateway_id, self._last, lifetime, max(60_000, 4 * lifetime))
+        arguments = (self.gateway_id, self._last, lifetime, max(_STREAM_TTL, 4 * lifetime))
         last, created = await self._broker.run("listen", *arguments)
         return last, created
 

@@ -1,4 +1,4 @@
-"""What one step computes: how many tokens of which sequence, so that nobody waits long for the next token."""
+"""What one step computes: how many tokens of which sequences, so that nobody waits long for the next token."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -39,24 +39,26 @@ class Pace:
             self._rate += (tokens / seconds - self._rate) / 2
 
 
-def divide(sequences: Iterable[Sequence], most: int, prompt_tokens: int) -> list[Share]:
-    """The next step's shares: first everybody whose next token needs one computation, since people see that; then
-    prompts, the oldest first, in the order of `sequences`. Never more than `most` tokens, and of prompts no more than
-    `prompt_tokens`."""
+def next_tokens(sequences: Iterable[Sequence], most: int) -> list[Share]:
+    """One token of everybody who waits for the next token, at most `most`; neighbouring ids follow each other, since
+    llama.cpp computes separate streams together only then."""
+    ready = (Share(sequence, 1) for sequence in sequences if sequence.left == 1)
+    return sorted(ready, key=lambda share: share.sequence.cell)[:most]
+
+
+def prompts(sequences: Iterable[Sequence], room: int) -> list[Share]:
+    """`room` tokens of the prompts, the first of `sequences` first. Never a single token: llama.cpp computes those by
+    other code than several, so where a prompt is cut would show in the last bits of its result."""
     shares: list[Share] = []
-    prompts: list[Sequence] = []
     for sequence in sequences:
-        if sequence.left > 1:
-            prompts.append(sequence)
-        elif len(shares) < most:
-            shares.append(Share(sequence, 1))
-    room = min(prompt_tokens, most - len(shares))
-    for sequence in prompts:
-        if room <= 0:
+        if room < 2:
             break
-        share = Share(sequence, min(sequence.left, room))
-        shares.append(share)
-        room -= share.tokens
+        if sequence.left > 1:
+            tokens = min(sequence.left, room)
+            if sequence.left - tokens == 1:
+                tokens = tokens - 1 if tokens > 2 else sequence.left
+            shares.append(Share(sequence, tokens))
+            room -= tokens
     return shares
 
 

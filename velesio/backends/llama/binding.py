@@ -182,6 +182,7 @@ class Context:
         self.n_batch = int(c.llama_n_batch(self._context))
         self.n_cells = int(c.llama_n_ctx(self._context))
         self.n_context = min(context, int(c.llama_n_ctx_seq(self._context)))
+        self.unified = options.kv_unified
         self._batch = _Batch(self.n_batch)
 
     def add(self, sequence: int, tokens: "array[int]", position: int, *, output: bool) -> int:
@@ -211,12 +212,16 @@ class Context:
         return bool(c.llama_memory_seq_rm(self._memory, sequence, begin, -1))
 
     def share(self, source: int, sequence: int, length: int) -> None:
-        """Lets `sequence` use the cells of `source` at positions 0 to `length` too."""
-        c.llama_memory_seq_cp(self._memory, source, sequence, 0, length)
+        """Gives an empty `sequence` what `source` holds at positions 0 to `length`: the same cells where they are
+        unified, else copies, made at the next decode."""
+        c.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)  # separate streams are copied whole or not
+        c.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
-    def length(self, sequence: int) -> int:
-        """Positions that a sequence holds."""
-        return int(c.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+    def move(self, source: int, sequence: int) -> None:
+        """Gives all that `source` holds to `sequence`, whose own is forgotten."""
+        c.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        c.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
+        c.llama_memory_seq_rm(self._memory, source, -1, -1)
 
     def close(self) -> None:
         """Frees the cache."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from velesio.backends.base import ModelCard, Work
 from velesio.backends.llama import sampling
-from velesio.backends.llama.batching import Pace, Share, divide, halve
+from velesio.backends.llama.batching import Pace, Share, halve, next_tokens, prompts
 from velesio.backends.llama.binding import NO_ROOM, Chain, Context, Model
 from velesio.backends.llama.chat import ChatTemplate
 from velesio.backends.llama.options import Options
@@ -17,7 +17,9 @@ from velesio.errors import BadRequest, ContextExceeded, OutOfMemory, Unsupported
 from velesio.jobs import Cancelled, Chat, Completed, Completion, Failed, Final, Started
 
 _WORTH_WAITING = 32
-"""Tokens of a prefix that is not computed yet, from which on it is better to wait than to compute it twice."""
+"""Tokens of a prefix from which on it is better to wait for its copy than to compute it twice."""
+_PATIENCE = 4
+"""Steps in which sequences that are computed together may lie apart."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +37,13 @@ class LlamaEngine:
         """Admitted and without cells, oldest first: new ones, and those that had to give theirs to older ones."""
         self._running: list[Sequence] = []
         """In order of admission."""
-        self._cache = PrefixCache(options.sequences, share=options.kv_unified, whole=not model.can_cut)
+        least = 1 if context.unified else _WORTH_WAITING
+        self._cache = PrefixCache(options.sequences, least=least, whole=not model.can_cut)
         self._pace = Pace(context.n_batch, options.pause)
+        self._prompts_next = True
+        """Whose turn it is where next tokens and prompts are computed apart."""
+        self._scattered = 0
+        """Steps since the running sequences' ids follow each other no more."""
         self._full = False
         """Cells ran out: nothing is seated until a sequence ends, else it would be thrown out again."""
         self._admitted = 0
@@ -62,13 +69,25 @@ class LlamaEngine:
         return True
 
     def step(self) -> None:
-        """One `llama_decode` for all sequences, then one token for each that has computed all it had."""
+        """One batch, then one token for each sequence that has computed all it had."""
         self._drop_cancelled()
         self._seat()
-        generating = any(sequence.left == 1 for sequence in self._running)
-        prompt_tokens = self._pace.prompt_tokens(generating=generating)
-        if shares := divide(self._running, self._context.n_batch, prompt_tokens):
-            self._compute(shares)
+        most = self._context.n_batch
+        ready = next_tokens(self._running, most)
+        room = min(self._pace.prompt_tokens(generating=bool(ready)), most - len(ready))
+        waiting = prompts(self._running, room)
+        if self._context.unified:
+            self._compute([*ready, *waiting])
+        elif waiting and (self._prompts_next or not ready):
+            # Each alone: in one batch the streams' lengths would decide how llama.cpp cuts and computes them, and
+            # an answer would depend on who came at the same time.
+            for share in waiting:
+                self._compute([share])
+            self._prompts_next = False
+        else:
+            self._gather(ready)
+            self._compute(ready)
+            self._prompts_next = True
 
     def close(self) -> None:
         """Frees cache and weights."""
@@ -78,7 +97,24 @@ class LlamaEngine:
         self._context.close()
         self._model.close()
 
+    def _gather(self, ready: list[Share]) -> None:
+        """Brings sequences that are computed together to neighbouring ids, if they stayed apart for some steps: each
+        gap costs a pass over the weights in every step, a move costs a copy once."""
+        gaps = sum(share.sequence.cell != ready[0].sequence.cell + place for place, share in enumerate(ready))
+        self._scattered = self._scattered + 1 if gaps and self._model.can_cut else 0
+        if self._scattered < _PATIENCE:
+            return
+        self._scattered = 0
+        cells = {sequence.cell: sequence for sequence in self._running}
+        for move in self._cache.gather():
+            self._context.move(move.source, move.target)
+            if move.source in cells:
+                cells[move.source].cell = move.target
+        ready.sort(key=lambda share: share.sequence.cell)
+
     def _compute(self, shares: list[Share]) -> None:
+        if not shares:
+            return
         while (places := self._decode(shares)) is None:
             shares = self._make_room(shares)
             if not shares:

@@ -25,9 +25,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Tokens that one job may use, prompt and answer together; 0: as many as the model was trained for."""
     slots: Annotated[int, Meta(ge=1, le=128)] = 8
     """Jobs that are computed together."""
+    kv_unified: bool = False
+    """false: cells of its own for each slot; a prefix that another slot has is copied. true: one pool of `cells` for
+    all, which takes less memory and shares prefixes in place, but every token attends over everybody's cells, and
+    who else is there shows in the last bits of an answer."""
     cells: _Count = 0
-    """Tokens that all jobs and cached prefixes share; 0: half of `slots` times `context`, at least one context.
-    When they run out, cached prefixes go first, then the youngest job waits for its turn."""
+    """Tokens in the pool of `kv_unified`; 0: half of `slots` times `context`, at least one context. When they run
+    out, kept prefixes go first, then the youngest job waits for its turn."""
     batch: Annotated[int, Meta(ge=1, le=65536)] = 512
     """Tokens computed in one step at most."""
     ubatch: Annotated[int, Meta(ge=1, le=65536)] = 512
@@ -39,7 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pause: Annotated[float, Meta(gt=0)] = 0.25
     """Seconds that the computation of a prompt may hold up others' next token; prompts are cut to fit."""
     cached: _Count = 0
-    """Ended sequences that are kept for reuse besides those in idle slots; each makes others a little slower."""
+    """Ended sequences that are kept for reuse besides those in idle slots; they take memory like a slot."""
     isolate_cache: bool = False
     """Whether a tenant's cached prefixes are kept from other tenants (timing can tell that a prefix was cached)."""
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1
@@ -58,9 +62,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Format of cached values; quantized ones need flash attention."""
     kv_offload: bool = True
     """Whether the cache lies on the GPU."""
-    kv_unified: bool = True
-    """One pool of cells for all sequences, so that they share prefixes; false: an equal part for each, which is
-    faster where several have long contexts with nothing in common."""
     swa_full: bool = True
     """Keep whole contexts of sliding-window models, so that their prefixes can be reused."""
     mmap: Literal["auto", "on", "off"] = "auto"
@@ -99,16 +100,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return wanted if scaled or not trained else min(wanted, trained)
 
     def cells_of(self, context: int) -> int:
-        """Tokens that all sequences of a model with contexts of `context` tokens share."""
+        """Tokens that all sequences of a model with contexts of `context` tokens have together."""
         if not self.kv_unified:
-            return context * self.slots
+            return context * self.sequences
         return max(context, self.cells or context * ((self.slots + 1) // 2))
 
     @property
     def sequences(self) -> int:
-        """Sequences that the cache tells apart: running ones and, where cells are shared, cached ones."""
-        if not self.kv_unified:
-            return self.slots
+        """Sequences that the cache tells apart: running and kept ones."""
         return min(_MAX_SEQUENCES, self.slots + self.cached)
 
 

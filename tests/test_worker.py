@@ -1,0 +1,217 @@
+"""The worker between the real queue and real engines of the echo backend."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from velesio.backends.base import Catalogue, ModelSpec
+from velesio.backends.echo import backend
+from velesio.config import QueueSection, RedisSection, WorkerSection
+from velesio.jobs import Cancelled, Completed, Completion, Delta, Event, Failed, Job, JobState, TextResult
+from velesio.queue.broker import Broker
+from velesio.queue.client import JobQueue
+from velesio.queue.leases import Leases
+from velesio.queue.replies import Inbox, Publisher
+from velesio.worker import Worker
+
+
+def spec(name: str = "m", **options: Any) -> ModelSpec:
+    return ModelSpec(name=name, options=options)
+
+
+@asynccontextmanager
+async def working(
+    broker: Broker, *specs: ModelSpec, name: str = "w", patience: float = 5.0, **section: Any
+) -> AsyncIterator[Worker]:
+    """A worker that takes jobs inside the block and drains at its end."""
+    publisher = Publisher(broker)
+
+    def abort(job_id: str, reason: str) -> None:
+        worker.abort(job_id, reason)
+
+    leases = Leases(broker, publisher, name, abort)
+    backends = [backend(Catalogue(models_dir=Path("models"), specs=specs or (spec(),)))]
+    worker = Worker(WorkerSection(**section), backends, leases, publisher)
+    leases.advertise(worker.residency.cards, worker.facts)
+    await leases.start()
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        await worker.drain(patience, asyncio.Event())
+        await running
+        await leases.close()
+        await publisher.close()
+
+
+@asynccontextmanager
+async def listening(broker: Broker) -> AsyncIterator[Inbox]:
+    inbox = Inbox(broker, "g")
+    await inbox.start()
+    try:
+        yield inbox
+    finally:
+        await inbox.close()
+
+
+async def ask(broker: Broker, inbox: Inbox, prompt: str, model: str = "m", **fields: Any) -> list[Event]:
+    """Everything that a job answers."""
+    job = Job.new(model, Completion(prompt, max_tokens=fields.pop("max_tokens", 8)), gateway=inbox.gateway_id, **fields)
+    events: list[Event] = []
+    async with asyncio.timeout(20), inbox.watch(job) as watch:
+        await JobQueue(broker).enqueue(job)
+        async for batch in watch:
+            events += batch
+    return events
+
+
+def text_of(event: Event) -> str:
+    assert isinstance(event, Completed)
+    assert isinstance(event.result, TextResult)
+    return event.result.text
+
+
+@pytest.fixture
+async def brisk(broker: Broker, valkey_url: str) -> AsyncIterator[Broker]:
+    """The same server with two attempts and no pause between them."""
+    brisk = await Broker.connect(RedisSection(url=valkey_url), QueueSection(retry_delay=0.01, max_attempts=2))
+    yield brisk
+    await brisk.close()
+
+
+async def test_a_job_is_taken_performed_and_settled(broker: Broker) -> None:
+    """Deltas make up the final text; the record ends as done."""
+    async with listening(broker) as inbox, working(broker):
+        *before, final = await ask(broker, inbox, "one two three", stream=True)
+        assert "".join(event.text for event in before if isinstance(event, Delta)) == text_of(final)
+    assert (await JobQueue(broker).recent(JobState.DONE))[0].attempts == 1
+
+
+async def test_deltas_are_sent_only_where_they_are_wanted(broker: Broker) -> None:
+    """A job without `stream` answers with its final event alone."""
+    async with listening(broker) as inbox, working(broker):
+        assert len(await ask(broker, inbox, "one two three")) == 1
+
+
+async def test_no_more_is_taken_than_there_is_room_for(broker: Broker) -> None:
+    """With two slots a worker never holds three leases, and what waits can be taken by another worker."""
+    async with listening(broker) as inbox, working(broker, spec(slots=2, tokens_per_second=40)) as worker:
+        asked = [asyncio.create_task(ask(broker, inbox, "a b c d e f g h")) for _ in range(7)]
+        most = 0
+        while not all(task.done() for task in asked):
+            most = max(most, len(worker.facts()["jobs"]))
+            await asyncio.sleep(0.005)
+        assert most == 2
+        assert {text_of((await task)[-1]) for task in asked} != {""}
+
+
+async def test_room_in_one_model_is_used_while_another_is_full(broker: Broker) -> None:
+    """A full model keeps nobody else waiting, and is served again as soon as it has room."""
+    specs = (spec("slow", slots=1, tokens_per_second=10), spec("fast"))
+    async with listening(broker) as inbox, working(broker, *specs):
+        slow = [asyncio.create_task(ask(broker, inbox, "a b c d e", "slow")) for _ in range(2)]
+        await ask(broker, inbox, "quick", "fast")
+        assert not slow[0].done()
+        for task in slow:
+            assert isinstance((await task)[-1], Completed)
+
+
+async def test_a_raising_engine_costs_its_members_an_attempt(brisk: Broker) -> None:
+    """A job whose engine raised is tried again, up to the limit, and then is a dead letter with the traceback."""
+    async with listening(brisk) as inbox, working(brisk):
+        (final,) = await ask(brisk, inbox, "[[raise]]")
+        assert isinstance(final, Failed)
+        assert text_of((await ask(brisk, inbox, "fine"))[-1])
+    (record,) = await JobQueue(brisk).recent(JobState.FAILED)
+    assert record.attempts == 2
+    assert isinstance(record.result, Failed)
+    assert "Traceback" in record.result.traceback
+
+
+async def test_a_hanging_engine_is_given_up(brisk: Broker) -> None:
+    """A step that does not return ends as a failed attempt; the next one has an engine of its own, and the worker
+    says that it has a thread that it cannot end."""
+    released = threading.Event()
+    async with listening(brisk) as inbox, working(brisk, step_timeout=0.2) as worker:
+        worker.residency._residents["m"].backend = Stuck(released)  # type: ignore[assignment]
+        (final,) = await ask(brisk, inbox, "late")
+        assert isinstance(final, Failed)
+        assert "hung" in final.message
+        assert worker.hung
+        released.set()
+
+
+async def test_a_cancelled_job_ends_at_its_next_step(broker: Broker) -> None:
+    """Cancel reaches the engine of a running job, and its slot is free again."""
+    async with listening(broker) as inbox, working(broker, spec(slots=1, tokens_per_second=20)) as worker:
+        job = Job.new("m", Completion("a " * 500, max_tokens=500), gateway="g", stream=True)
+        queue = JobQueue(broker)
+        async with asyncio.timeout(10), inbox.watch(job) as watch:
+            await queue.enqueue(job)
+            events = list(await anext(watch))
+            assert await queue.cancel(job.id, "enough")
+            async for batch in watch:
+                events += batch
+        assert isinstance(events[-1], Cancelled)
+        async with asyncio.timeout(5):
+            while worker.facts()["jobs"]:
+                await asyncio.sleep(0.005)
+        assert isinstance((await ask(broker, inbox, "next"))[-1], Completed)
+
+
+async def test_a_drain_gives_back_what_it_cannot_finish(broker: Broker) -> None:
+    """After the patience the rest goes back unharmed: another worker answers it as a first attempt."""
+    async with listening(broker) as inbox:
+        async with working(broker, spec(tokens_per_second=4), name="first", patience=0.1) as worker:
+            asked = asyncio.create_task(ask(broker, inbox, "a b c d e f g h", stream=True))
+            async with asyncio.timeout(10):
+                while not worker.facts()["jobs"]:
+                    await asyncio.sleep(0.005)
+        assert not asked.done()
+        async with working(broker, name="second"):
+            *before, final = await asked
+        assert "".join(event.text for event in before if isinstance(event, Delta)) == text_of(final)
+    (record,) = await JobQueue(broker).recent(JobState.DONE)
+    assert record.crashes == 0
+
+
+async def test_a_model_that_cannot_be_loaded_fails_its_jobs_with_the_reason(brisk: Broker) -> None:
+    """The client is told what the library said."""
+    async with listening(brisk) as inbox, working(brisk, preload=False) as worker:
+        resident = worker.residency._residents["m"]
+        resident.backend = Broken()  # type: ignore[assignment]
+        (final,) = await ask(brisk, inbox, "hello")
+        assert isinstance(final, Failed)
+        assert final.code == "model_load_failed"
+        assert "no such file" in final.message
+
+
+class Stuck:
+    """A backend whose engines never return from a step until they are released."""
+
+    def __init__(self, released: threading.Event) -> None:
+        self.released = released
+
+    def load(self, card: object, report: object) -> "Stuck":
+        return self
+
+    def admit(self, work: object) -> bool:
+        return True
+
+    def step(self) -> None:
+        self.released.wait(30)
+
+    def close(self) -> None:
+        pass
+
+
+class Broken:
+    """A backend that cannot load anything."""
+
+    def load(self, card: object, report: object) -> None:
+        raise OSError("no such file")
