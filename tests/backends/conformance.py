@@ -257,9 +257,9 @@ class TextLaws(EngineLaws):
 
     def test_characters_stay_whole(self, desk: Desk) -> None:
         """No delta and no text has a part of a character, at whatever token the answer ends."""
-        whole = desk.text(self.completion(self.unicode, max_tokens=40)).text
+        whole = desk.text(self.completion(self.unicode, max_tokens=20)).text
         assert any(ord(character) > 0x2000 for character in whole), whole
-        for limit in range(1, 40):
+        for limit in range(1, 20):
             work = desk.start(self.completion(self.unicode, max_tokens=limit), stream=True)
             text = desk.finish(work)[0].result.text
             assert whole.startswith(text)
@@ -297,7 +297,7 @@ class TextLaws(EngineLaws):
         if not subject.card.can_continue:
             pytest.skip("it cannot continue")
         for prompt in (self.prompts[0], self.unicode):
-            params = self.completion(prompt, max_tokens=16, stop=("zzz",))
+            params = self.completion(prompt, max_tokens=10, stop=("zzz",))
             work = desk.start(params, stream=True)
             whole = desk.finish(work)[0].result
             sent, text = (), ""

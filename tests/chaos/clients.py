@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ class Tally:
     """What happened to the requests."""
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
         self.asked: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -53,7 +55,7 @@ class Tally:
             self.lost += 1
         else:
             self.duplicated += 1
-        self.wrong.append(f"{job_id} {ask.kind}: {text!r} and error {error!r} instead of {ask.text!r} and {ask.error!r}")
+        self.wrong.append(f"{time.monotonic() - self.began:.2f} {job_id} {ask.kind}: {text!r} and error {error!r} instead of {ask.text!r} and {ask.error!r}")
 
 
 class Clients:
@@ -143,7 +145,9 @@ class Clients:
                 return await self._refusal(answer)
             self.tally.jobs[job_id] = ask
             if answer.status != 200:
-                self.tally.judge(ask, job_id, "", _code_in(await answer.json()))
+                # Failed before anything was sent: a status of its own says so better than a stream.
+                text = ask.text if ask.error else ""
+                self.tally.judge(ask, job_id, text, _code_in(await answer.json()))
             elif not stream:
                 self.tally.judge(ask, job_id, (await answer.json())["content"], "")
             else:

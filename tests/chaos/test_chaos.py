@@ -31,6 +31,8 @@ class Chaos:
 
     def __init__(self, cluster: Cluster, broker: BrokerServer, proxies: list[Proxy], seed: int) -> None:
         self.done: Counter[str] = Counter()
+        self.history: list[str] = []
+        self._began = time.monotonic()
         self._cluster = cluster
         self._broker = broker
         self._proxies = proxies
@@ -56,6 +58,10 @@ class Chaos:
             await self._dice.choices(harms, weights)[0]()
         await asyncio.gather(*self._healing)
 
+    def _note(self, what: str, detail: str = "") -> None:
+        self.done[what] += 1
+        self.history.append(f"{time.monotonic() - self._began:.2f} {what} {detail}".rstrip())
+
     def _later(self, seconds: float, heal: Callable[[], None]) -> None:
         async def wait() -> None:
             await asyncio.sleep(seconds)
@@ -69,8 +75,9 @@ class Chaos:
         return self._dice.choice(self._cluster.workers)
 
     async def _kill(self) -> None:
-        self.done["kills"] += 1
-        self._cluster.signal(self._victim(), signal.SIGKILL)
+        victim = self._victim()
+        self._note("kills", victim)
+        self._cluster.signal(victim, signal.SIGKILL)
 
     async def _stop_briefly(self) -> None:
         self._stop(self._dice.uniform(0.1, 0.8) * LEASE)
@@ -81,46 +88,51 @@ class Chaos:
     def _stop(self, seconds: float) -> None:
         victim = self._victim()
         if victim not in self._cluster.stopped:
-            self.done["stops"] += 1
+            self._note("stops", f"{victim} for {seconds:.2f}")
             self._cluster.stop(victim)
             self._later(seconds, lambda: self._cluster.go_on(victim))
 
     async def _restart_gracefully(self) -> None:
-        self.done["drains"] += 1
-        self._cluster.signal(self._victim(), signal.SIGTERM)
+        victim = self._victim()
+        self._note("drains", victim)
+        self._cluster.signal(victim, signal.SIGTERM)
 
     async def _restart_broker(self) -> None:
-        self.done["broker restarts"] += 1
+        seconds = self._dice.choice((0.0, 0.5, 2.5, 1.5 * LEASE))
+        self._note("broker restarts", f"after {seconds}")
         self._broker.kill()
-        await asyncio.sleep(self._dice.choice((0.0, 0.5, 2.5, 1.5 * LEASE)))
+        await asyncio.sleep(seconds)
         await asyncio.to_thread(self._broker.start)
 
     async def _pause_broker(self) -> None:
-        self.done["broker stops"] += 1
+        seconds = self._dice.uniform(0.3, 1.5) * LEASE
+        self._note("broker stops", f"for {seconds:.2f}")
         self._broker.pause()
-        await asyncio.sleep(self._dice.uniform(0.3, 1.5) * LEASE)
+        await asyncio.sleep(seconds)
         self._broker.resume()
 
     async def _kill_connections(self) -> None:
-        self.done["client kills"] += 1
         kind = self._dice.choice(("normal", "pubsub"))
+        self._note("client kills", kind)
         with suppress(redis.RedisError):
             self._broker.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
     async def _swallow(self) -> None:
-        self.done["swallows"] += 1
-        proxy = self._dice.choice(self._proxies)
+        number, seconds = self._dice.randrange(len(self._proxies)), self._dice.uniform(0.05, 3.0)
+        self._note("swallows", f"proxy {number} for {seconds:.2f}")
+        proxy = self._proxies[number]
         proxy.swallow = True
 
         def speak() -> None:
             proxy.swallow = False
             proxy.drop()  # what was swallowed never comes
 
-        self._later(self._dice.uniform(0.05, 3.0), speak)
+        self._later(seconds, speak)
 
     async def _drop(self) -> None:
-        self.done["cuts"] += 1
-        self._dice.choice(self._proxies).drop()
+        number = self._dice.randrange(len(self._proxies))
+        self._note("cuts", f"proxy {number}")
+        self._proxies[number].drop()
 
 
 async def test_chaos(
@@ -171,11 +183,26 @@ async def test_chaos(
                 *cluster.defects(),
                 *pulse.misses,
             ]
+            if wrong:
+                print(*chaos.history, sep="\n")
+                _keep_logs(cluster)
             assert not wrong, "\n".join([report, *wrong[:40]])
         finally:
             if clients is not None:
                 await clients.close()
             await cluster.close()
+
+
+def _keep_logs(cluster: Cluster) -> None:
+    """TEMPORARY"""
+    out = Path("/tmp/w/chaos/logs")
+    out.mkdir(exist_ok=True)
+    for old in out.iterdir():
+        old.unlink()
+    for number, (name, status, log) in enumerate(cluster.ended):
+        (out / f"{name}.{number}.{status}").write_text(log)
+    for name, server in cluster.members.items():
+        (out / f"{name}.last").write_text(server.log())
 
 
 class Pulse:

@@ -158,7 +158,7 @@ class ModelQueue:
         if job is None or job.state not in LIVE:
             return "NONE"
         if job.state == "r":
-            job.cancelled = "asked"
+            job.cancelled = job.cancelled or "asked"
             return "ASKED"
         self.end(job, "cancelled")
         return "ENDED"
@@ -168,6 +168,6 @@ class ModelQueue:
         for job in self.of("q", "s", "r"):
             if job.deadline <= now:
                 if job.state == "r":
-                    job.cancelled = "deadline"
+                    job.cancelled = job.cancelled or "deadline"
                 else:
                     self.end(job, "failed")

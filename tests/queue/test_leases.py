@@ -268,3 +268,52 @@ async def test_a_released_stream_goes_on_elsewhere(broker) -> None:
 async def test_a_restart_under_the_same_name_is_another_owner(broker) -> None:
     """Leases of an earlier life are not renewed by the next one."""
     assert Leases(broker, None, "w", print).owner != Leases(broker, None, "w", print).owner  # type: ignore[arg-type]
+
+
+async def test_a_job_of_a_newer_release_is_passed_on(connect) -> None:
+    """What a worker cannot read it leaves to others, and the jobs beside it are done."""
+    broker = await connect(retry_delay=10.0)
+    queue = JobQueue(broker)
+    await queue.enqueue(strange := text("strange"))
+    await queue.enqueue(known := text("known"))
+    await broker.command("HSET", broker.keys.job(strange.id), "p", b"\x81\xa4type\xa9telepathy")
+    async with working(broker) as worker:
+        [lease] = await worker.take(2)
+        assert lease.job.id == known.id
+        await worker.leases.settle(lease, done())
+        record = await queue.record(strange.id)
+        assert (record.state, record.result.code) == (JobState.SCHEDULED, "not_supported")
+        await queue.cancel(strange.id)
+
+
+async def test_a_job_that_comes_back_replaces_its_lost_lease(connect) -> None:
+    """A worker that lost a job without noticing and is given it again aborts the old work first."""
+    broker = await connect(beat=30.0, lease=60.0, reclaim_interval=0.05)
+    async with working(broker) as worker:
+        await JobQueue(broker).enqueue(job := text())
+        old = await worker.one()
+        await broker.run("release", worker.leases.owner, job.id, old.attempt, 0)
+        new = await worker.one()
+        assert worker.aborted == [(job.id, "lost")]
+        assert not await worker.leases.settle(old, done("old"))
+        assert await worker.leases.settle(new, done("new"))
+
+
+async def test_no_broker_at_the_start_leaves_nothing_behind(broker, valkey_url) -> None:
+    """A worker that cannot register says so, and has stopped its thread and tasks."""
+    import threading
+
+    from tests.queue.proxy import Proxy
+    from velesio.config import QueueSection, RedisSection
+    from velesio.errors import BrokerUnavailable
+    from velesio.queue.broker import Broker
+
+    async with Proxy(valkey_url) as proxy:
+        remote = await Broker.connect(RedisSection(url=proxy.url, timeout=0.2), QueueSection())
+        await proxy.cut()
+        worker = Worker(remote)
+        with pytest.raises(BrokerUnavailable):
+            await worker.leases.start()
+        assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+        await remote.close()
+        await proxy.mend()

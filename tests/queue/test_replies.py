@@ -148,6 +148,39 @@ async def test_a_gone_gateway_does_not_stop_its_jobs(connect) -> None:
         await first.close()
 
 
+async def test_a_gateway_that_came_back_late_is_still_asked(connect) -> None:
+    """After an outage the sign of life may be missing while the gateway lives: it is asked all the same."""
+    broker = await connect(**QUICK)
+    async with serving(await connect(lease=60.0, beat=30.0)) as gateway, working(broker, "second") as second:
+        first = await _dying_worker(broker, gateway)
+        first.worker.publisher.publish(first.lease, Delta("one ", (1,)))
+        await until(lambda: first.watch.transcript.length == 4)
+        await broker.command("DEL", broker.keys.gateway("g"))
+        await first.worker.die()
+        again = await second.one()
+        assert again.job.sent == (1,)
+        await second.leases.settle(again, done("one "))
+        await first.close()
+
+
+async def test_a_gateway_that_does_not_answer_is_not_overtaken(connect) -> None:
+    """If the gateway lives but stays silent, the job is given back: beginning anew could repeat text."""
+    broker = await connect(**QUICK)
+    async with serving(broker) as gateway, working(broker, "second") as second:
+        await broker.run("listen", "mute", "0-0", 60_000, 60_000)
+        first = await _dying_worker(broker, gateway, job=text(stream=True, gateway="mute"))
+        await first.worker.die()
+        assert await second.take(wait=1.0) == []
+
+        async def given_back() -> bool:
+            assert await second.take(wait=0.2) == []
+            return await broker.command("HGET", broker.keys.job(first.lease.job.id), "rel") != b"0"
+
+        await until(given_back, 8)
+        await gateway.queue.cancel(first.lease.job.id)
+        await first.close()
+
+
 async def test_a_background_job_is_continued_from_its_log(connect) -> None:
     """Without a gateway the events go to the output log, and a later attempt goes on after what stands there."""
     broker = await connect(**QUICK)

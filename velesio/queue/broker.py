@@ -81,7 +81,8 @@ class Broker:
         self.keys = Keys(redis_section.prefix)
         self.settings = queue
         self.scripts = scripts.load(queue)
-        self._timeout = redis_section.timeout
+        self.timeout = redis_section.timeout
+        """Seconds in which every call is answered or fails."""
         self._line = address.commands()
         self.doubtful: set[str] = set()
         """Jobs whose enqueue got no answer: their callers were refused, so they are to be cancelled."""
@@ -143,12 +144,12 @@ class Broker:
         loop = asyncio.get_running_loop()
         if self._closed:
             raise BrokerUnavailable("This process is closing its connection to the broker.")
-        call = _Call(op, pack(arguments), retry=retry, timeout=self._timeout, future=loop.create_future())
+        call = _Call(op, pack(arguments), retry=retry, timeout=self.timeout, future=loop.create_future())
         self._waiting.append(call)
         if self._sender is None or self._sender.done():
             self._sender = spawn(self._send_all(), "broker calls")
         elif self._alarm is None:
-            self._alarm = loop.call_later(self._timeout, self._expire)
+            self._alarm = loop.call_later(self.timeout, self._expire)
         return call.future
 
     def _expire(self) -> None:
@@ -157,7 +158,7 @@ class Broker:
         now = time.perf_counter()
         self._fail(lambda call: call.deadline <= now)
         if self._waiting:
-            self._alarm = asyncio.get_running_loop().call_later(self._timeout / 4, self._expire)
+            self._alarm = asyncio.get_running_loop().call_later(self.timeout / 4, self._expire)
 
     def _fail(self, which: Callable[[_Call], bool]) -> None:
         for call in [call for call in self._waiting if which(call)]:

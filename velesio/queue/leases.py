@@ -107,15 +107,17 @@ class Leases:
         """Register the worker; returns after its first beat.
 
         Raises:
-            BrokerUnavailable: no beat within three times `redis.timeout`; it goes on trying until `close`.
+            BrokerUnavailable: no beat within three times `redis.timeout`.
         """
         self._loop = asyncio.get_running_loop()
         self._first_beat = self._loop.create_future()
         self._heart.start()
-        await self._orders.start()
         self._sweeper.start()
-        await asyncio.wait({self._first_beat}, timeout=6)
+        await asyncio.gather(
+            self._orders.start(), asyncio.wait({self._first_beat}, timeout=max(2.0, 3 * self._broker.timeout))
+        )
         if not self._first_beat.done():
+            await self.close()
             raise BrokerUnavailable
 
     async def take(self, room: Mapping[str, int], *, wait: float = 1.0) -> list[Lease]:
@@ -178,8 +180,7 @@ class Leases:
         if self._taking:
             await asyncio.wait({self._taking}, timeout=5)
         self._closed = True
-        for lease in list(self._running.values()):
-            await self.release(lease)
+        await asyncio.gather(*[self.release(lease) for lease in self._running.values()])
         await stop(self._taking)
         self._heart.stop()
         await self._orders.close()
@@ -211,15 +212,23 @@ class Leases:
         recover, self._recover = self._recover, False
         try:
             leases, more, now = await self._broker.run("take", *self._request(asked, room, recover), retry=False)
-        except BrokerUnavailable:
+        except VelesioError as error:
+            if not isinstance(error, BrokerUnavailable):
+                log.exception("cannot take jobs")
             self._recover = True  # it may have leased jobs to us and the answer got lost
             await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - spreads the workers' return
             return []
         self._swept = time.monotonic()
         left = {queue.decode() for queue in more}
         self._wake.found([(card.capability, card.name) for card in asked], left)
-        taken = [self._begin(line, now) for line in leases]
-        return [lease for lease in [await self._resume(lease) for lease in taken] if lease]
+        taken = []
+        for line in leases:
+            try:
+                taken.append(self._begin(line, now))
+            except msgspec.DecodeError as error:
+                await self._pass_on(line, error)
+        # Together: a gateway that does not answer keeps each waiting for seconds.
+        return [lease for lease in await asyncio.gather(*map(self._resume, taken)) if lease]
 
     def _request(self, cards: list[ModelCard], room: Mapping[str, int], recover: bool) -> list[Argument]:
         arguments: list[Argument] = [self.owner, 0, len(self._running), int(recover), len(cards)]
@@ -233,12 +242,24 @@ class Leases:
         job_id, attempt, crashes, entry, releases, fields = line
         job = wire.read_job(job_id, fields)
         lease = Lease(job, attempt, crashes, releases, entry.decode())
+        if earlier := self._running.get(job.id):
+            self._abort(earlier, LOST)  # it was taken from us without our noticing, and now comes back
         self._running[job.id] = lease
         self._cached.add(fingerprints(job))
         metrics.queue_seconds.labels(job.model).observe(max(0.0, (now - float(fields[8])) / 1000))
         if crashes:
             metrics.reclaims.inc()
         return lease
+
+    async def _pass_on(self, line: list[Any], error: msgspec.DecodeError) -> None:
+        """A job that a newer release wrote: perhaps another worker can read it."""
+        job_id, attempt = line[0].decode(), line[1]
+        final = Failed("not_supported", f"This worker cannot read the job: {error}", retry=True)
+        body = wire.encode(final)
+        message = wire.message([wire.encode(wire.Note(job_id, attempt, 0, final))])
+        delay = round(self._broker.settings.retry_delay * 1000)
+        with contextlib.suppress(BrokerUnavailable):  # then its lease runs out
+            await self._broker.run("retry", self.owner, job_id, attempt, 0, delay, body, message)
 
     async def _resume(self, lease: Lease) -> Lease | None:
         """The lease with what an earlier attempt already sent; None if it was given back or ended here."""
@@ -347,6 +368,8 @@ class Leases:
             self._abort(lease, reason or "cancelled")
 
     def _abort(self, lease: Lease, reason: str) -> None:
+        if lease.ending == LOST:
+            return
         lease.ending = reason
         self._on_abort(lease.job.id, reason)
 
@@ -404,8 +427,10 @@ class _WakeUp:
         self._task = None
         if key is None:
             return False
-        self.ready.add(self._served[key.decode()])
-        return True
+        queue = self._served.get(key.decode())
+        if queue:
+            self.ready.add(queue)
+        return queue is not None
 
     async def _pop(self, keys: list[str]) -> bytes | None:
         try:

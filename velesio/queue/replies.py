@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 _GRACE = 5.0
 """Seconds after its deadline in which the broker itself may end a job."""
 _BLOCK = 5.0
+_LIFETIME = 15.0
+"""Seconds that the sign of life lasts at least: a connection that died silently is noticed after ten."""
 _TRIM = 8 * 1024 * 1024
 """Bytes read between two beats after which the stream is trimmed at once: pictures are large."""
 _RECALL_TTL = 30_000
@@ -165,7 +167,7 @@ class Inbox:
 
     async def _listen(self) -> tuple[bytes, int]:
         settings = self._broker.settings
-        lifetime = round(3 * settings.beat * 1000)
+        lifetime = round(max(3 * settings.beat, _LIFETIME) * 1000)
         arguments = (self.gateway_id, self._last, lifetime, max(_STREAM_TTL, 4 * lifetime))
         last, created = await self._broker.run("listen", *arguments)
         return last, created

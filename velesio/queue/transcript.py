@@ -86,6 +86,8 @@ class Transcript:
     def _text(self, event: Delta) -> list[Event]:
         if self._gap:
             return []  # what comes after a hole waits for the final event
+        if event.predicted and event.predicted < len(self.tokens) + len(event.tokens):
+            return self._lose()  # its worker never got the answer to its recall, and began anew
         self.length += len(event.text)
         self.tokens.extend(event.tokens)
         return [event]

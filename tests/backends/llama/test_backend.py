@@ -12,21 +12,21 @@ from velesio.backends.base import ModelCard
 from velesio.errors import ConfigError, ModelLoadFailed
 
 
-class TestSharedCells(TextLaws):
+class TestSeparateCells(TextLaws):
     prompts = ("1 2 3 4 5 6 7", "A B C D E F G", "Monday, Tuesday,")
     unicode = "🦊 🐢 🦊 🐢 🦊 🐢 🦊 🐢 🦊"
 
     @pytest.fixture(scope="class")
     @classmethod
     def subject(cls, smollm2: Path) -> Subject:
-        return subject_of(smollm2, context=512, slots=3)
+        return subject_of(smollm2, context=160, slots=3)
 
 
-class TestSeparateCells(TestSharedCells):
+class TestUnifiedCells(TestSeparateCells):
     @pytest.fixture(scope="class")
     @classmethod
     def subject(cls, smollm2: Path) -> Subject:
-        return subject_of(smollm2, context=512, slots=2, kv_unified=False, flash_attention="on")
+        return subject_of(smollm2, context=160, slots=2, kv_unified=True, flash_attention="on")
 
 
 def test_finding_models_does_not_import_llama_cpp() -> None:
@@ -52,7 +52,7 @@ def test_a_file_that_llama_cpp_refuses_gives_its_reason(tmp_path: Path, smollm2:
 
 def test_too_large_a_context_is_refused_when_loading(smollm2: Path) -> None:
     """Cells that no memory can hold fail the load, not the process."""
-    made = llama(smollm2, cells=2_000_000_000)
+    made = llama(smollm2, kv_unified=True, cells=2_000_000_000)
     with pytest.raises(ModelLoadFailed, match="MiB are free; lower context, slots or cells"):
         made.load(made.models()[0], lambda part: None)
 

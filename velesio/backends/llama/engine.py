@@ -136,7 +136,8 @@ class LlamaEngine:
         began = time.perf_counter()
         if self._context.decode() == NO_ROOM:
             return None
-        self._pace.observe(sum(share.tokens for share in shares), time.perf_counter() - began)
+        if any(share.tokens > 1 for share in shares):
+            self._pace.observe(sum(share.tokens for share in shares), time.perf_counter() - began)
         return places
 
     def _advance(self, sequence: Sequence, place: int) -> None:

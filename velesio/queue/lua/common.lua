@@ -109,7 +109,8 @@ local function expired(job, now)
 end
 
 local function abort(job, reason)
-  -- ask the worker; its next beat repeats the order if this message gets lost
+  -- ask the worker, for the first reason there was; its next beat repeats it if this message gets lost
+  reason = job.cancel or reason
   redis.call('HSET', root .. 'j:' .. job.id, 'cancel', reason)
   redis.call('PUBLISH', root .. 'c:' .. job.wrk, job.id .. ' ' .. reason)
 end

@@ -10,7 +10,7 @@ local due = redis.call('ZRANGEBYSCORE', root .. 'dl', '-inf', now, 'LIMIT', 0, 1
 for _, id in ipairs(due) do
   local job = load(id)
   if job and job.st == 'r' then
-    if job.cancel ~= 'deadline' then abort(job, 'deadline') end
+    if not job.cancel then abort(job, 'deadline') end
     redis.call('ZADD', root .. 'dl', now + S.lease, id) -- look again when its worker must have answered or died
   elseif job and (job.st == 'q' or job.st == 's') then
     expired(job, now)
