@@ -67,6 +67,60 @@ def test_a_worker_needs_a_broker_that_others_reach() -> None:
     assert "--set redis.url=redis://" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["jobs", "list"],
+        ["jobs", "show", "x"],
+        ["jobs", "cancel", "x"],
+        ["workers", "list"],
+        ["workers", "drain", "--all"],
+    ],
+    ids=" ".join,
+)
+def test_operators_need_a_server(arguments: list[str]) -> None:
+    """Without redis.url and without a server here: status 2, the directory, and the options to set."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "velesio", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert f"no server is running on {Path.cwd() / 'data'}" in answer.stderr
+    assert "--set redis.url=" in answer.stderr
+
+
+def test_a_broker_that_does_not_answer_is_status_3() -> None:
+    """An address where nobody listens is said, without credentials."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "velesio", "jobs", "list", "--set", "redis.url=redis://user:secret@127.0.0.1:1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout) == (3, "")
+    assert "redis://127.0.0.1:1" in answer.stderr
+    assert "secret" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["jobs", "list", "--state", "lost"], "choose from 'scheduled', 'queued', 'running', 'done', 'failed'"),
+        (["jobs", "show"], "required: id"),
+        (["jobs", "cancel"], "required: id"),
+        (["workers", "drain"], "one of the arguments"),
+        (["workers", "drain", "--all", "one"], "not allowed with argument --all"),
+        (["jobs", "list", "--limit", "0"], "at least 1"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2 and what would be right."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_options_may_stand_before_or_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     """`velesio --set x check-config` and `velesio check-config --set x` are the same."""
     for arguments in (["--set", "server.prot=1", "check-config"], ["check-config", "--set", "server.prot=1"]):

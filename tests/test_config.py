@@ -32,6 +32,7 @@ def test_the_shipped_file_holds_every_default() -> None:
         ("server", config.ServerSection),
         ("redis", config.RedisSection),
         ("queue", config.QueueSection),
+        ("blobs", config.BlobSection),
         ("worker", config.WorkerSection),
         ("log", config.LogSection),
     ):
@@ -61,6 +62,8 @@ def test_environment_over_file_and_set_over_both(tmp_path: Path) -> None:
         ("", ("server.port=70000",), "server.port.*65535"),
         ("", ("queue.lease=-1",), "queue.lease"),
         ("", ("queue.beat=15",), "queue.beat must be at most half"),
+        ("", ("blobs.budget=1000",), "blobs.max_bytes must be at most blobs.budget"),
+        ("", ("blobs.store=disk",), "blobs.store"),
         ("", ("server.port",), "write it as section.key=value"),
         ("[server\n", (), "config.toml: "),
         ('[[keys]]\nname = "a"', (), r"keys\[0\]: give either token or sha256"),

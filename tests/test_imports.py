@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent / "velesio"
 LEAVES = {"jobs", "errors", "config", "metrics"}
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"config", "errors", "service", "logs", "catalogue", "doctor"},
+    "cli": {"config", "errors", "jobs", "table", "service", "operate", "logs", "catalogue", "doctor"},
+    "operate": LEAVES | {"queue", "table"},
     "service": LEAVES | {"catalogue", "http", "queue", "worker"},
     "catalogue": {"backends.plugins", "backends.base", "config", "errors"},
     "doctor": {"backends.plugins", "catalogue", "config", "errors"},
@@ -27,6 +28,7 @@ MAY_IMPORT = {
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
     "backends.llama": {"backends.llama", "backends.base", "jobs", "errors"},
     "config": {"errors"},
+    "table": set(),
     "jobs": set(),
     "errors": set(),
     "metrics": set(),

@@ -20,8 +20,8 @@ except ZeroDivisionError:
 """
 
 
-def lines(format: str) -> list[str]:
-    script = SCRIPT.format(format=format)
+def lines(form: str) -> list[str]:
+    script = SCRIPT.format(format=form)
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout == ""
     return answer.stderr.splitlines()

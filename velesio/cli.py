@@ -4,11 +4,16 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from velesio import __version__, config
+from velesio import __version__, config, table
 from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
+from velesio.jobs import JobState
+
+if TYPE_CHECKING:
+    from velesio.operate import Desk
 
 EXIT_CONFIG = 2
 EXIT_UNAVAILABLE = 3
@@ -54,10 +59,35 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     _command(commands, "check-config", _check_config, "say whether the configuration can be used")
     _command(commands, "doctor", _doctor, "say what is installed, what is missing, which devices there are")
-    models = commands.add_parser("models", help="the models that would be served")
-    verbs = models.add_subparsers(title="commands", metavar="", required=True)
-    _command(verbs, "list", _models_list, "list them")
+    _command(_noun(commands, "models", "the models that would be served"), "list", _models_list, "list them")
+    _jobs(_noun(commands, "jobs", "the jobs in the queue and those that ended lately"))
+    _workers(_noun(commands, "workers", "the workers that live"))
     return parser
+
+
+def _jobs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _command(verbs, "list", _jobs_list, "list jobs, of each state those that matter first")
+    verb.add_argument("--state", choices=[state.name.lower() for state in JobState], help="of one state only")
+    verb.add_argument("--limit", type=_count, default=50, metavar="N", help="of each state at most (default: 50)")
+    verb.add_argument("--json", action="store_true", help="as one JSON document")
+    verb = _command(verbs, "show", _jobs_show, "tell what is known of a job: places, times, why it failed and where")
+    verb.add_argument("id")
+    verb.add_argument("--params", action="store_true", help="also what it asks for: the prompt and its settings")
+    verb.add_argument("--json", action="store_true", help="as a JSON document")
+    verb = _command(verbs, "cancel", _jobs_cancel, "cancel jobs wherever they are")
+    verb.add_argument("id", nargs="+")
+    verb = _command(verbs, "requeue", _jobs_requeue, "queue failed jobs again, with all their attempts")
+    verb.add_argument("id", nargs="+")
+
+
+def _workers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _command(verbs, "list", _workers_list, "list them, with their models and what they compute")
+    verb.add_argument("--json", action="store_true", help="as one JSON document")
+    verb = _command(verbs, "drain", _workers_drain, "have workers finish what they hold, give back the rest and leave")
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("worker", nargs="*", default=[], help="names or ids, as `workers list` shows them")
+    which.add_argument("--all", action="store_true", help="every worker")
+    verb.add_argument("--wait", action="store_true", help="return when they have left")
 
 
 def _common(parser: argparse.ArgumentParser, default: object) -> None:
@@ -75,6 +105,20 @@ def _common(parser: argparse.ArgumentParser, default: object) -> None:
         default=default,
         help="set one option; may be repeated",
     )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _noun(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    return parser.add_subparsers(title="commands", metavar="", required=True)
 
 
 def _command(
@@ -108,7 +152,7 @@ def _check_config(settings: config.Config, _: argparse.Namespace) -> int:
 def _models_list(settings: config.Config, _: argparse.Namespace) -> int:
     from velesio import catalogue  # noqa: PLC0415
 
-    rows = [("NAME", "KIND", "BACKEND", "CONTEXT", "SLOTS", "MEMORY", "ALIASES")]
+    rows: list[Sequence[str]] = [("NAME", "KIND", "BACKEND", "CONTEXT", "SLOTS", "MEMORY", "ALIASES")]
     for backend in catalogue.backends(settings):
         rows += [
             (
@@ -122,9 +166,8 @@ def _models_list(settings: config.Config, _: argparse.Namespace) -> int:
             )
             for card in backend.models()
         ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in table.lines(rows):
+        _say(line)
     return 0
 
 
@@ -137,5 +180,39 @@ def _doctor(settings: config.Config, _: argparse.Namespace) -> int:
     return 1 if any(finding.broken for finding in findings) else 0
 
 
+def _jobs_list(settings: config.Config, options: argparse.Namespace) -> int:
+    state = JobState[options.state.upper()] if options.state else None
+    return _operate(settings, lambda desk: desk.list_jobs(state, options.limit, json=options.json))
+
+
+def _jobs_show(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.show_job(options.id, params=options.params, json=options.json))
+
+
+def _jobs_cancel(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.cancel_jobs(options.id))
+
+
+def _jobs_requeue(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.requeue_jobs(options.id))
+
+
+def _workers_list(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.list_workers(json=options.json))
+
+
+def _workers_drain(settings: config.Config, options: argparse.Namespace) -> int:
+    names = None if options.all else options.worker
+    return _operate(settings, lambda desk: desk.drain_workers(names, wait=options.wait))
+
+
+def _operate(settings: config.Config, work: "Callable[[Desk], Awaitable[bool]]") -> int:
+    """Has something done at the broker; 1 if a part of it could not be done."""
+    from velesio import logs, operate  # noqa: PLC0415
+
+    logs.configure(settings.log)
+    return 0 if asyncio.run(operate.at_desk(settings, _say, work)) else 1
+
+
 def _say(line: str) -> None:
-    print(line)  # noqa: T201 - the command line's own voice
+    print(line, flush=True)  # noqa: T201 - the command line's own voice

@@ -52,7 +52,6 @@ class RedisSection(Section, frozen=True, kw_only=True):
     url: str = ""
     prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+$")] = "vel"
     password: str = ""
-    pool_size: PositiveInt = 16
     timeout: Seconds = 2.0
     maxmemory: str = "512mb"
 
@@ -74,7 +73,7 @@ class QueueSection(Section, frozen=True, kw_only=True):
     failed_ttl: Seconds = 7 * 86400.0
     idempotency_ttl: Seconds = 86400.0
     dead_letters: PositiveInt = 1000
-    max_payload: PositiveInt = 4 * _MIB
+    max_payload: PositiveInt = 64 * 1024
     max_result: PositiveInt = 256 * 1024
     reply_length: PositiveInt = 20_000
     output_length: PositiveInt = 8192
@@ -82,6 +81,14 @@ class QueueSection(Section, frozen=True, kw_only=True):
     look_ahead_wait: Seconds = 0.2
     memory_reserve: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     weights: dict[str, Annotated[float, Meta(gt=0)]] = {}
+
+
+class BlobSection(Section, frozen=True, kw_only=True):
+    """`[blobs]`: inputs and results that are too large for a job's record."""
+
+    store: Literal["auto", "broker", "files"] = "auto"
+    max_bytes: PositiveInt = 32 * _MIB
+    budget: PositiveInt = 256 * _MIB
 
 
 class WorkerSection(Section, frozen=True, kw_only=True):
@@ -128,6 +135,7 @@ class Config(Section, frozen=True, kw_only=True):
     server: ServerSection = ServerSection()
     redis: RedisSection = RedisSection()
     queue: QueueSection = QueueSection()
+    blobs: BlobSection = BlobSection()
     worker: WorkerSection = WorkerSection()
     log: LogSection = LogSection()
     keys: tuple[KeySection, ...] = ()
@@ -289,6 +297,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "server": ServerSection,
     "redis": RedisSection,
     "queue": QueueSection,
+    "blobs": BlobSection,
     "worker": WorkerSection,
     "log": LogSection,
     "keys": KeySection,
@@ -322,3 +331,5 @@ def _check(config: Config) -> None:
             raise ConfigError(f"models: the name {name!r} is used twice")
     if config.queue.beat * 2 > config.queue.lease:
         raise ConfigError("queue.beat must be at most half of queue.lease, else leases run out between two beats")
+    if config.blobs.max_bytes > config.blobs.budget:
+        raise ConfigError("blobs.max_bytes must be at most blobs.budget, which one blob alone could exceed otherwise")

@@ -12,6 +12,7 @@ VelesioError (500 internal_error)
 ├── Unauthorized (401 invalid_api_key)
 ├── Forbidden (403 forbidden)
 ├── Conflict (409 conflict)
+│   └── KeyReused (422 idempotency_key_reused)
 ├── TooMany (429 rate_limited)
 │   └── TenantQueueFull (429 tenant_queue_full)
 ├── Unavailable (503 unavailable)
@@ -131,10 +132,17 @@ class Forbidden(VelesioError):
 
 
 class Conflict(VelesioError):
-    """The idempotency key was used with another request."""
+    """The state of things does not allow that."""
 
     code = "conflict"
     status = 409
+
+
+class KeyReused(Conflict):
+    """The idempotency key was used with another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
 
 
 class TooMany(VelesioError):

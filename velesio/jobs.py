@@ -143,6 +143,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Whether events before the final one are wanted."""
     sent: tuple[int, ...] = ()
     """Tokens that a lost worker already sent and the client has: continue after them."""
+    request: bytes = b""
+    """What was asked, in the gateway's own words, for the one who writes the answer when it is fetched later."""
 
     @classmethod
     def new(cls, model: str, params: Params, **fields: Any) -> "Job":

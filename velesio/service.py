@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -44,16 +45,18 @@ class StopSignal:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurried = asyncio.Event()
+        self._signalled = False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._received, number)
 
     def _received(self, number: int) -> None:
-        if self.asked.is_set():
+        if self._signalled:
             log.warning("second signal: ending at once", signal=signal.Signals(number).name)
             self.hurried.set()
         else:
             log.info("draining; a second signal ends at once", signal=signal.Signals(number).name)
+            self._signalled = True
             self.asked.set()
 
 
@@ -70,7 +73,7 @@ async def serve(config: Config, role: Role) -> int:
         broker = await _connected(config, role, stop, stack)
         if broker is None:
             return 0
-        worker = await _start_worker(config, broker, stop, stack) if role != "gateway" else None
+        worker = await _start_worker(config, role, broker, stop, stack) if role != "gateway" else None
         if role != "worker":
             await _start_gateway(config, broker, stop, stack)
         stack.enter_context(_measuring_lag())
@@ -96,7 +99,9 @@ async def _connected(config: Config, role: Role, stop: StopSignal, stack: AsyncE
     delay = 0.5
     while not stop.asked.is_set():
         try:
-            broker = await Broker.connect(config.redis, config.queue, url=url)
+            broker = await Broker.connect(
+                config.redis, config.queue, url=url, blobs=config.blobs, folder=blob_folder(config)
+            )
         except BrokerUnavailable as error:
             log.warning("waiting for the broker", error=error.message, retry_seconds=delay)
             with contextlib.suppress(TimeoutError):
@@ -108,7 +113,15 @@ async def _connected(config: Config, role: Role, stop: StopSignal, stack: AsyncE
     return None
 
 
-async def _start_worker(config: Config, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> Worker:
+def blob_folder(config: Config) -> Path | None:
+    """Where blobs are files; None: they are in the broker, where workers of other machines find them too."""
+    store = config.blobs.store
+    if store == "auto":
+        store = "broker" if config.redis.url else "files"
+    return config.server.data_dir / "blobs" / config.redis.prefix if store == "files" else None
+
+
+async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> Worker:
     backends = catalogue.backends(config)
     publisher = Publisher(broker)
     stack.push_async_callback(publisher.close)
@@ -117,7 +130,14 @@ async def _start_worker(config: Config, broker: Broker, stop: StopSignal, stack:
     def abort(job_id: str, reason: str) -> None:
         worker.abort(job_id, reason)
 
-    leases = Leases(broker, publisher, worker_id, abort)
+    def told_to_leave() -> None:
+        log.info("draining by an operator's order", id=worker_id)
+        if role == "worker":
+            stop.asked.set()  # nothing else is left to do here
+        else:
+            leave()
+
+    leases = Leases(broker, publisher, worker_id, abort, told_to_leave)
     worker = Worker(config.worker, backends, leases, publisher)
     if not worker.residency.cards:
         raise ConfigError(_nothing_to_serve(config))
@@ -130,8 +150,21 @@ async def _start_worker(config: Config, broker: Broker, stop: StopSignal, stack:
     async def drain() -> None:
         await worker.drain(config.server.drain_timeout, stop.hurried)
         await running
+        await leases.close()
+        log.info("worker has left", id=worker_id)
 
-    stack.push_async_callback(drain)
+    leaving: list[asyncio.Task[None]] = []
+
+    def leave() -> asyncio.Task[None]:
+        """Begins the one drain, whoever asks for it first."""
+        if not leaving:
+            leaving.append(asyncio.create_task(drain()))
+        return leaving[0]
+
+    async def gone() -> None:
+        await leave()
+
+    stack.push_async_callback(gone)
     log.info("worker started", id=worker_id, models=[card.name for card in worker.residency.cards])
     return worker
 

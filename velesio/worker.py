@@ -17,10 +17,13 @@ from velesio.errors import BrokerUnavailable, ShuttingDown, VelesioError
 from velesio.jobs import Completed, Event, Failed, Final, TextResult, is_final
 from velesio.queue.leases import Lease, Leases
 from velesio.queue.replies import Publisher
+from velesio.queue.tasks import stop
 from velesio.residency import Residency
 
 log = structlog.get_logger(__name__)
 
+_PARTING = 5.0
+"""Seconds that the last step, and then the broker, get when the worker ends."""
 _TICK = 1.0
 """Seconds between two looks at idle models and stalled steps."""
 
@@ -90,8 +93,9 @@ class Worker:
         and unloads."""
         self._quiet = True
         self._reconsider()
-        with contextlib.suppress(BrokerUnavailable):
-            await self._leases.quiet()
+        with contextlib.suppress(BrokerUnavailable, TimeoutError):
+            async with asyncio.timeout(_PARTING):
+                await self._leases.quiet()
         finishing = asyncio.create_task(self._until_idle())
         hurrying = asyncio.create_task(hurried.wait())
         await asyncio.wait({finishing, hurrying}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
@@ -99,9 +103,21 @@ class Worker:
             task.cancel()
         if self._held:
             log.warning("giving jobs back", jobs=len(self._held))
-        await self.residency.close()  # hands back what is still held
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._part()
+
+    async def _part(self) -> None:
+        """Unloads, which hands back what is still held. Neither a step that does not return nor a broker that does
+        not answer can keep the process: the leases then run out."""
+        closing = asyncio.create_task(self.residency.close())
+        await asyncio.wait({closing}, timeout=_PARTING)
+        if not closing.done():
+            log.error("a step or a load does not end; leaving its thread")
+            self._hung = True
+            for held in self._held.values():
+                self._spawn(self._release(held))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_PARTING)
+        await stop(closing, *self._tasks)
 
     async def _until_idle(self) -> None:
         while self._held:
@@ -157,7 +173,7 @@ class Worker:
     def _accept(self, lease: Lease) -> None:
         self._held[lease.job.id] = Held(lease, time.monotonic())
         self.residency.reserve(lease.job.model)
-        metrics.jobs_inflight.labels(lease.job.model).inc()
+        metrics.child(metrics.jobs_inflight, lease.job.model).inc()
         self._spawn(self._perform(lease))
 
     # perform
@@ -206,13 +222,13 @@ class Worker:
             settled = False
         outcome = type(final).__name__.lower() if settled else "stale"
         seconds = time.monotonic() - held.began
-        metrics.jobs.labels(job.model, outcome).inc()
-        metrics.job_seconds.labels(job.model, outcome).observe(seconds)
+        metrics.child(metrics.jobs, job.model, outcome).inc()
+        metrics.child(metrics.job_seconds, job.model, outcome).observe(seconds)
         if isinstance(final, Completed) and isinstance(final.result, TextResult):
             usage = final.result.usage
-            metrics.prompt_tokens.labels(job.model).inc(usage.prompt_tokens)
-            metrics.cached_tokens.labels(job.model).inc(usage.cached_tokens)
-            metrics.generated_tokens.labels(job.model).inc(usage.completion_tokens)
+            metrics.child(metrics.prompt_tokens, job.model).inc(usage.prompt_tokens)
+            metrics.child(metrics.cached_tokens, job.model).inc(usage.cached_tokens)
+            metrics.child(metrics.generated_tokens, job.model).inc(usage.completion_tokens)
         log.info("job ended", job_id=job.id, model=job.model, outcome=outcome, seconds=round(seconds, 3))
         await self._forget(held)
 
@@ -228,7 +244,7 @@ class Worker:
             del self._held[job.id]
         if not self._held:
             self._idle.set()
-        metrics.jobs_inflight.labels(job.model).dec()
+        metrics.child(metrics.jobs_inflight, job.model).dec()
         await self.residency.touch(job.model)
         self._reconsider()
 

@@ -238,7 +238,7 @@ class TextLaws(EngineLaws):
     def test_deltas_make_up_the_answer(self, desk: Desk) -> None:
         """Texts and tokens of the deltas, put together, are the final text and tokens; `predicted` counts."""
         for prompt in (*self.prompts, self.unicode):
-            work = desk.start(self.completion(prompt, max_tokens=24), stream=True)
+            work = desk.start(self.completion(prompt, max_tokens=16), stream=True)
             result = desk.finish(work)[0].result
             deltas = [event for event in desk.of(work) if isinstance(event, Delta)]
             assert "".join(delta.text for delta in deltas) == result.text
@@ -257,9 +257,9 @@ class TextLaws(EngineLaws):
 
     def test_characters_stay_whole(self, desk: Desk) -> None:
         """No delta and no text has a part of a character, at whatever token the answer ends."""
-        whole = desk.text(self.completion(self.unicode, max_tokens=20)).text
+        whole = desk.text(self.completion(self.unicode, max_tokens=14)).text
         assert any(ord(character) > 0x2000 for character in whole), whole
-        for limit in range(1, 20):
+        for limit in range(1, 10):
             work = desk.start(self.completion(self.unicode, max_tokens=limit), stream=True)
             text = desk.finish(work)[0].result.text
             assert whole.startswith(text)

@@ -12,7 +12,21 @@ from typing import Any, NamedTuple
 import aiohttp
 
 ACCEPTED = "X-Velesio-Job-Id"
-_WORDS = "amber basil cedar delta ember flint grove heron islet jade kelp lotus maple north onyx pearl".split()
+_WORDS = (
+    "amber",
+    "basil",
+    "cedar",
+    "delta",
+    "ember",
+    "flint",
+    "grove",
+    "heron",
+    "islet",
+    "jade",
+    "kelp",
+    "lotus",
+    "maple",
+)
 _PATIENCE = aiohttp.ClientTimeout(total=180)
 
 
@@ -43,6 +57,8 @@ class Tally:
         self.duplicated = 0
         self.jobs: dict[str, Ask] = {}
         """Accepted jobs by id."""
+        self.unlucky = 0
+        """Crashes of a job that does no harm itself, the most."""
         self.longest = 0.0
         """Seconds without a word in a stream, the longest."""
 
@@ -55,7 +71,10 @@ class Tally:
             self.lost += 1
         else:
             self.duplicated += 1
-        self.wrong.append(f"{time.monotonic() - self.began:.2f} {job_id} {ask.kind}: {text!r} and error {error!r} instead of {ask.text!r} and {ask.error!r}")
+        when = time.monotonic() - self.began
+        self.wrong.append(
+            f"{when:.2f} {job_id} {ask.kind}: {text!r} and error {error!r} instead of {ask.text!r} and {ask.error!r}"
+        )
 
 
 class Clients:
@@ -164,7 +183,8 @@ class Clients:
         loop = asyncio.get_running_loop()
         heard = loop.time()
         async for event in _events(answer):
-            self.tally.longest = max(self.tally.longest, loop.time() - heard)
+            if not ask.error:
+                self.tally.longest = max(self.tally.longest, loop.time() - heard)
             heard = loop.time()
             events += 1
             if ends:

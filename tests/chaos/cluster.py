@@ -11,15 +11,13 @@ from pathlib import Path
 from tests.end_to_end.process import Server
 
 LEASE = 2.0
-QUICK = (f"queue.lease={LEASE}", "queue.beat=0.5", "queue.reclaim_interval=0.5", "demo=false")
+QUICK = (f"queue.lease={LEASE}", "queue.beat=0.5", "queue.reclaim_interval=0.5", "demo=false", "server.drain_timeout=3")
 """Timings short enough to wait for."""
 
 
 def echo(slots: int = 4, pace: float = 40, name: str = "echo") -> str:
     """The setting of one echo model with `slots` jobs at once and `pace` words a second for each."""
-    return (
-        f'models=[{{name="{name}", backend="echo", slots={slots}, tokens_per_second={float(pace)}, context=100000}}]'
-    )
+    return f'models=[{{name="{name}", backend="echo", slots={slots}, tokens_per_second={float(pace)}, context=100000}}]'
 
 
 class Cluster:

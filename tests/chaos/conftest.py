@@ -20,7 +20,7 @@ def each_broker(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)  # set up first, so that brokers outlive the servers that use them
 def make_broker(folder: Path) -> Iterator[MakeBroker]:
     """Starts brokers and kills them after the test: `make_broker("valkey", "--maxmemory", "8mb")`."""
     made: list[BrokerServer] = []

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
-import pytest
 import redis
 
 from tests.chaos.broker import BrokerServer, faults, idle
@@ -169,6 +168,7 @@ async def test_chaos(
             poisoning.cancel()
             late = await clients.stop(SETTLED_WITHIN)
             settled = await _until(lambda: idle(broker.client), SETTLED_WITHIN)
+            misplaced = _misplaced(broker.client, clients.tally)
             report = _report(seed, chaos_seconds, clients.tally, chaos, cluster)
             record_property("chaos", report)
             print(report)
@@ -179,13 +179,12 @@ async def test_chaos(
                 *([f"{late} answers never came"] if late else []),
                 *([] if settled else ["the broker still holds live jobs"]),
                 *faults(broker.client),
-                *_misplaced(broker.client, clients.tally),
+                *misplaced,
                 *cluster.defects(),
                 *pulse.misses,
             ]
             if wrong:
-                print(*chaos.history, sep="\n")
-                _keep_logs(cluster)
+                print(*chaos.history, *_told(cluster, wrong), sep="\n")
             assert not wrong, "\n".join([report, *wrong[:40]])
         finally:
             if clients is not None:
@@ -193,16 +192,10 @@ async def test_chaos(
             await cluster.close()
 
 
-def _keep_logs(cluster: Cluster) -> None:
-    """TEMPORARY"""
-    out = Path("/tmp/w/chaos/logs")
-    out.mkdir(exist_ok=True)
-    for old in out.iterdir():
-        old.unlink()
-    for number, (name, status, log) in enumerate(cluster.ended):
-        (out / f"{name}.{number}.{status}").write_text(log)
-    for name, server in cluster.members.items():
-        (out / f"{name}.last").write_text(server.log())
+def _told(cluster: Cluster, wrong: list[str]) -> list[str]:
+    """What the logs say of the jobs that went wrong."""
+    ids = {word for line in wrong for word in line.replace(":", " ").split() if len(word) == 32}
+    return sorted(line for log in cluster.logs() for line in log.splitlines() if any(job in line for job in ids))
 
 
 class Pulse:
@@ -256,6 +249,8 @@ def _misplaced(client: redis.Redis, tally: Tally) -> list[str]:
             found.append(f"{job_id} {ask.kind} is {state}")
         if ask.kind == "toxic" and int(crashes or 0) != CRASHES + 1:
             found.append(f"{job_id} died after {crashes} crashes")
+        elif ask.kind != "toxic":
+            tally.unlucky = max(tally.unlucky, int(crashes or 0))
         dead = client.zscore("{vel}:dead", job_id) is not None
         if dead != bool(ask.error):
             found.append(f"{job_id} {ask.kind} is {'a' if dead else 'no'} dead letter")
@@ -276,7 +271,8 @@ def _report(seed: int, seconds: float, tally: Tally, chaos: Chaos, cluster: Clus
     statuses = ", ".join(f"{count} {role} {status}" for (role, status), count in sorted(exits.items()))
     return (
         f"seed {seed}, {seconds:g} s: jobs {sum(tally.asked.values())} ({kinds}); {harms}; exits {statuses}; "
-        f"refused before acceptance {refusals}; longest silence in a stream {tally.longest:.1f} s; "
+        f"refused before acceptance {refusals}; longest silence in a stream {tally.longest:.1f} s; most crashes of a "
+        f"harmless job {tally.unlucky}; "
         f"lost {tally.lost}, duplicated {tally.duplicated}, otherwise wrong "
         f"{len(tally.wrong) - tally.lost - tally.duplicated}"
     )

@@ -182,7 +182,8 @@ def test_the_log_holds_no_prompt(start: Start) -> None:
     server = start("all", "log.level=debug").ready()
     prompt = {**PARIS, "prompt": "Xylophones of Zanzibar"}
     answer = server.post("/completion", prompt)[1]["content"]
-    server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Xylophones of Zanzibar"}], "max_tokens": 8})
+    question = {"role": "user", "content": "Xylophones of Zanzibar"}
+    server.post("/v1/chat/completions", {"messages": [question], "max_tokens": 8})
     server.stop()
     assert "Xylophones" not in server.log()
     assert answer.strip() not in server.log()

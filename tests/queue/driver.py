@@ -1,5 +1,6 @@
 """The scripts called directly, over a synchronous client, with the clock in the test's hand."""
 
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -107,7 +108,9 @@ class Driver:
         return self.run("sweep", self.now, 1)
 
     def expire(self, *leases: Taken, model: str = "m") -> None:
-        """Let leases run out: their entries have been idle for a day."""
+        """Let leases run out: their entries have been idle for a day, and somebody was there all the time."""
+        self.client.hset(f"{self.root}watch", mapping={"since": 1, "looked": round(time.time() * 1000)})
+        self.client.expire(f"{self.root}watch", 60)
         for lease in leases:
             stream = f"{self.root}f:text:{model}"
             for pending in self.client.xpending_range(stream, "w", lease.entry, lease.entry, 1):

@@ -23,7 +23,7 @@ import redis.asyncio
 
 from velesio.errors import ConfigError
 from velesio.queue import embedded
-from velesio.queue.embedded import EmbeddedValkey
+from velesio.queue.embedded import EmbeddedValkey, find_running
 
 NOBODY = 65534
 
@@ -98,7 +98,7 @@ def parent(data_dir: Path, body: str) -> Iterator[subprocess.Popen[str]]:
         import asyncio, os, signal, sys
         from pathlib import Path
         import redis.asyncio, structlog
-        from velesio.queue.embedded import EmbeddedValkey
+        from velesio.queue.embedded import EmbeddedValkey, find_running
 
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
@@ -386,6 +386,22 @@ async def test_a_long_path_gets_a_private_socket_elsewhere(data_dir: Path) -> No
     assert await valkey.start() == url
     assert await ask(url, "GET", "key") == "value"
     await valkey.stop()
+
+
+@pytest.mark.parametrize("depth", [0, 150])
+async def test_a_running_server_is_found_by_its_directory(data_dir: Path, depth: int) -> None:
+    """Other programs of the same user find the address, wherever the socket is, and only while the server runs."""
+    place = data_dir / ("d" * depth)
+    valkey = EmbeddedValkey(place)
+    with pytest.raises(ConfigError, match=f"no server is running on {place} "):
+        await find_running(place)
+    url = await valkey.start()
+    try:
+        assert await find_running(place) == url
+    finally:
+        await valkey.stop()
+    with pytest.raises(ConfigError, match="no server is running"):
+        await find_running(place)
 
 
 async def test_a_socket_is_never_put_into_a_directory_open_to_others(data_dir: Path) -> None:

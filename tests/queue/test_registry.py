@@ -105,3 +105,19 @@ async def test_a_worker_can_be_told_to_rest(connect) -> None:
         assert await registry.quiet(worker.leases.owner, on=False) == 1
         await until(lambda: registry.serving("m"))
         await worker.leases.settle(await worker.one(), done())
+
+
+async def test_a_worker_can_be_told_to_leave(connect) -> None:
+    """It hears so once, takes nothing from then on, and its order goes with it."""
+    broker = await connect(lease=1.0, beat=0.2)
+    async with knowing(broker) as registry:
+        async with working(broker) as worker, working(broker, "other") as other:
+            await until(lambda: len(registry.workers()) == 2)
+            assert await registry.drain("nobody") == []
+            assert await registry.drain("w") == [worker.leases.owner]
+            await asyncio.wait_for(worker.told_to_leave.wait(), 5)
+            await JobQueue(broker).enqueue(text())
+            assert await worker.take(wait=0.3) == []
+            assert not other.told_to_leave.is_set()
+            await other.leases.settle(await other.one(), done())
+        assert not await broker.command("EXISTS", broker.keys.quiet(worker.leases.owner))

@@ -5,6 +5,7 @@ import redis
 
 from tests.queue.driver import DAY, Driver
 from velesio.jobs import Cancelled, Failed
+from velesio.queue import wire
 
 
 def drained(driver: Driver) -> None:
@@ -454,8 +455,7 @@ def test_a_background_job_ends_in_its_log(driver: Driver) -> None:
     driver.enqueue("j", stream=1)
     driver.cancel("j", "no")
     key = driver.keys.output("j")
-    [note] = driver.notes(key)
-    assert note.event == Cancelled("no")
+    assert [note.event for note in driver.notes(key)] == [wire.Anew(), Cancelled("no")]
     assert driver.client.pttl(key) > 0
 
 

@@ -16,6 +16,7 @@ events = st.one_of(
     st.builds(Failed, st.text(), st.text(), st.booleans()),
     st.builds(Cancelled, st.text()),
     st.just(wire.Recall()),
+    st.just(wire.Anew()),
 )
 
 

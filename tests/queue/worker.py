@@ -30,8 +30,15 @@ class Worker:
         self, broker: Broker, name: str = "w", *, can_continue: bool = True, info: dict[str, Any] | None = None
     ):
         self.aborted: list[tuple[str, str]] = []
+        self.told_to_leave = asyncio.Event()
         self.publisher = Publisher(broker)
-        self.leases = Leases(broker, self.publisher, name, lambda job, reason: self.aborted.append((job, reason)))
+        self.leases = Leases(
+            broker,
+            self.publisher,
+            name,
+            lambda job, reason: self.aborted.append((job, reason)),
+            self.told_to_leave.set,
+        )
         card = ModelCard(name="m", backend="echo", capability="text", slots=4, can_continue=can_continue)
         self.leases.advertise([card], lambda: info or {})
 

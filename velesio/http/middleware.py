@@ -57,8 +57,8 @@ def _account(request: web.Request, code: int) -> None:
     seconds = time.monotonic() - request[ARRIVED]
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "unmatched"
-    metrics.requests.labels(route, str(code)).inc()
-    metrics.request_seconds.labels(route).observe(seconds)
+    metrics.child(metrics.requests, route, str(code)).inc()
+    metrics.child(metrics.request_seconds, route).observe(seconds)
     write = log.debug if route in _QUIET else log.info
     fields = {"job_id": request[JOB_ID]} if JOB_ID in request else {}
     write("request", method=request.method, route=route, status=code, ms=round(seconds * 1000, 1), **fields)
@@ -73,7 +73,7 @@ async def shape_errors(request: web.Request, handler: Handler) -> web.StreamResp
         raise
     except VelesioError as error:
         if QUEUED not in request:
-            metrics.rejected.labels(error.code).inc()
+            metrics.child(metrics.rejected, error.code).inc()
         return refusal(request, error)
     except web.HTTPException as error:
         if error.status < 400:

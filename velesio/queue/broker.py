@@ -10,6 +10,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -25,9 +26,10 @@ from redis.exceptions import (
 )
 
 from velesio import metrics
-from velesio.config import QueueSection, RedisSection
+from velesio.config import BlobSection, QueueSection, RedisSection
 from velesio.errors import BrokerUnavailable, ConfigError, QueueFull, VelesioError
 from velesio.queue import scripts
+from velesio.queue.blobs import Blobs
 from velesio.queue.connections import OUTAGES, Address, Argument, pack
 from velesio.queue.keys import Keys
 from velesio.queue.tasks import spawn, stop
@@ -36,7 +38,18 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 128
 _MINIMUM = (7, 0)
-_DOWN = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "UNKILLABLE", "BUSY ")
+_DOWN = (
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "UNKILLABLE",
+    "BUSY ",
+    "MISCONF",  # its disk is full
+    "NOREPLICAS",
+)
+"""Answers of a server that cannot serve now but may later."""
 
 
 class _Call:
@@ -62,9 +75,9 @@ class _Call:
         """Hand the answer, or the error that it is, to the caller, if it still waits."""
         error = _translate(answer) if isinstance(answer, Exception) else None
         if error is None:
-            metrics.broker_call_seconds.labels(self.op).observe(time.perf_counter() - self.since)
+            metrics.child(metrics.broker_call_seconds, self.op).observe(time.perf_counter() - self.since)
         else:
-            metrics.broker_errors.labels(self.op).inc()
+            metrics.child(metrics.broker_errors, self.op).inc()
         if self.future.done():
             return
         if error is None:
@@ -76,11 +89,19 @@ class _Call:
 class Broker:
     """All connections of one process to the server. Make it with `connect`."""
 
-    def __init__(self, address: Address, redis_section: RedisSection, queue: QueueSection) -> None:
+    def __init__(
+        self,
+        address: Address,
+        redis_section: RedisSection,
+        queue: QueueSection,
+        blobs: BlobSection,
+        folder: Path | None = None,
+    ) -> None:
         self.address = address
         self.keys = Keys(redis_section.prefix)
         self.settings = queue
-        self.scripts = scripts.load(queue)
+        self.scripts = scripts.load(queue, blobs)
+        self.blobs = Blobs(self, blobs, folder)
         self.timeout = redis_section.timeout
         """Seconds in which every call is answered or fails."""
         self._line = address.commands()
@@ -92,15 +113,24 @@ class Broker:
         self._closed = False
 
     @classmethod
-    async def connect(cls, redis_section: RedisSection, queue: QueueSection, *, url: str | None = None) -> "Broker":
+    async def connect(
+        cls,
+        redis_section: RedisSection,
+        queue: QueueSection,
+        *,
+        url: str | None = None,
+        blobs: BlobSection | None = None,
+        folder: Path | None = None,
+    ) -> "Broker":
         """A broker whose server was found fit; `url` takes the place of `redis.url` (the embedded server's socket).
+        With a `folder`, which all processes must share, blobs are files there; without one they are in the broker.
 
         Raises:
             BrokerUnavailable: if no server answers within `redis.timeout`.
             ConfigError: if the server is too old, drops keys when memory is short, or refuses the password.
         """
         address = Address(url or redis_section.url, redis_section.password, redis_section.timeout)
-        broker = cls(address, redis_section, queue)
+        broker = cls(address, redis_section, queue, blobs or BlobSection(), folder)
         try:
             await broker._check()
         except BaseException:
@@ -218,7 +248,8 @@ class Broker:
             for script in self.scripts.values():
                 await self.command("SCRIPT", "LOAD", script.text)
         except BrokerUnavailable as error:
-            raise BrokerUnavailable(f"No Redis or Valkey server answers at {self.address.public}: {error}") from error
+            reason = error.__cause__ or error
+            raise BrokerUnavailable(f"No Redis or Valkey server answers at {self.address.public}: {reason}") from error
 
     async def _check_version(self) -> None:
         info = _facts(await self.command("INFO", "server"))
@@ -261,8 +292,10 @@ def _translate(error: Exception) -> VelesioError:
     login = (error, error.__cause__)  # while connecting, the client wraps it
     if any(isinstance(reason, AuthenticationError | AuthorizationError) for reason in login):
         return ConfigError(f"The broker refuses the login: {text}. Set redis.password.")
-    if isinstance(error, BusyLoadingError | ReadOnlyError | redis.exceptions.ClusterDownError):
-        return BrokerUnavailable(text, retry_after=2)
-    if isinstance(error, ResponseError) and not text.startswith(_DOWN):
+    passing = isinstance(error, BusyLoadingError | ReadOnlyError | redis.exceptions.ClusterDownError)
+    if isinstance(error, ResponseError) and not passing and not text.startswith(_DOWN):
         return VelesioError(f"The broker refuses a command: {text}")
-    return BrokerUnavailable(text, retry_after=2)
+    # What the client says names the broker's address, which is nobody's business but the operator's.
+    unavailable = BrokerUnavailable(retry_after=2)
+    unavailable.__cause__ = error
+    return unavailable

@@ -111,7 +111,7 @@ class EmbeddedValkey:
             raise
         self._watcher = asyncio.create_task(self._watch(), name="embedded-valkey")
         log.info("embedded valkey is ready", directory=str(self._home), ms=_since(began))
-        return f"unix://{quote(os.fsencode(self._socket))}"
+        return _url(self._socket)
 
     async def stop(self) -> None:
         """Ends the server and leaves its data alone in the directory: no process, socket, pid or lock file.
@@ -428,23 +428,61 @@ def _find_binary() -> Path:
     return binary
 
 
+async def find_running(data_dir: Path) -> str:
+    """The `unix://` url of the server that a Velesio runs in `data_dir`, for other programs of the same user.
+
+    Raises:
+        ConfigError: none runs there.
+    """
+    places = _sockets(data_dir)
+    for path in places:
+        if await _ping(path):
+            return _url(path)
+    raise ConfigError(
+        f"no server is running on {places[0].parent.parent} that this user can reach; start Velesio, or say where it"
+        " runs with --set server.data_dir=DIRECTORY, or where its broker is with --set redis.url=URL"
+    )
+
+
+def _sockets(data_dir: Path) -> list[Path]:
+    """Where a server of this directory may listen."""
+    home = data_dir.absolute() / "valkey"
+    elsewhere = _elsewhere(home)
+    return [directory / "valkey.sock" for directory in (home, elsewhere) if directory == home or _is_private(elsewhere)]
+
+
+def _url(path: Path) -> str:
+    return f"unix://{quote(os.fsencode(path))}"
+
+
 def _choose_socket(home: Path) -> Path:
     """Where the server can listen: in `home`, else (path too long, file system without sockets) in a
     temporary directory that only this user can enter, the same one each time."""
     path = home / "valkey.sock"
     if _can_bind(path):
         return path
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-    directory = Path(tempfile.gettempdir()) / f"velesio-{os.geteuid()}-{digest}"
+    directory = _elsewhere(home)
     directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    # Anybody may have made it before us: then it could be theirs, or lead elsewhere.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    if not _is_private(directory):
         raise ConfigError(f"{directory} is not a private directory of this user; remove it or set TMPDIR")
     path = directory / "valkey.sock"
     if not _can_bind(path):
         raise ConfigError(f"neither {home} nor {directory} can hold a socket; set TMPDIR to a shorter local path")
     return path
+
+
+def _elsewhere(home: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"velesio-{os.geteuid()}-{digest}"
+
+
+def _is_private(directory: Path) -> bool:
+    """Whether only this user can enter it: anybody may have made it before us, and it could lead elsewhere."""
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def _can_bind(path: Path) -> bool:

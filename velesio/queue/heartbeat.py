@@ -19,12 +19,12 @@ Held = Sequence[tuple[str, int]]
 
 
 class Report:
-    """What a beat found: leases that are gone, jobs to abort with the reason, whether to take nothing new."""
+    """What a beat found: leases that are gone, jobs to abort with the reason, an order to the worker itself."""
 
-    def __init__(self, lost: Held, aborts: Sequence[tuple[str, str]], quiet: bool) -> None:
+    def __init__(self, lost: Held, aborts: Sequence[tuple[str, str]], order: str) -> None:
         self.lost = lost
         self.aborts = aborts
-        self.quiet = quiet
+        self.order = order
 
 
 class Heartbeat:
@@ -89,18 +89,18 @@ class Heartbeat:
         news, self._news = self._news, False
         lost: list[tuple[str, int]] = []
         aborts: list[tuple[str, str]] = []
-        quiet = 0
+        order = b""
         for start in range(0, max(1, len(held)), _AT_ONCE):
             leases = [item for lease in held[start : start + _AT_ONCE] for item in lease]
-            gone, orders, quiet = self._call(self._owner, 0, cards, info, int(news and not start), *leases)
+            gone, orders, order = self._call(self._owner, 0, cards, info, int(news and not start), *leases)
             lost += [(job.decode(), attempts[job.decode()]) for job in gone]
             aborts += [(job.decode(), why.decode()) for job, why in zip(orders[::2], orders[1::2], strict=True)]
-        self._report(Report(lost, aborts, bool(quiet)))
+        self._report(Report(lost, aborts, order.decode()))
 
-    def _call(self, *arguments: str | bytes | int) -> tuple[list[bytes], list[bytes], int]:
+    def _call(self, *arguments: str | bytes | int) -> tuple[list[bytes], list[bytes], bytes]:
         try:
             found = self._client.evalsha(self._script.sha, 1, self._root, *arguments)
         except redis.exceptions.NoScriptError:
             found = self._client.eval(self._script.text, 1, self._root, *arguments)
-        gone, orders, quiet = found
-        return gone, orders, quiet
+        gone, orders, order = found
+        return gone, orders, order

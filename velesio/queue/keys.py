@@ -28,6 +28,10 @@ class Keys:
         """Stream: the output log of a job that no gateway watches."""
         return f"{self.root}o:{job_id}"
 
+    def blob(self, name: str) -> str:
+        """String: a large input or result."""
+        return f"{self.root}b:{name}"
+
     def gateway(self, gateway: str) -> str:
         """String: the gateway lives."""
         return f"{self.root}gw:{gateway}"
@@ -41,7 +45,7 @@ class Keys:
         return f"{self.root}wk:{owner}"
 
     def quiet(self, owner: str) -> str:
-        """String: the worker shall take nothing new."""
+        """String: the worker shall take nothing new (`quiet`), or leave (`drain`)."""
         return f"{self.root}quiet:{owner}"
 
     def sent(self, job_id: str, attempt: int) -> str:

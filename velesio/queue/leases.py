@@ -16,9 +16,10 @@ from msgspec import Struct
 
 from velesio import __version__, errors, metrics
 from velesio.backends.base import ModelCard
-from velesio.errors import BrokerUnavailable, VelesioError
+from velesio.errors import BrokerUnavailable, JobFailed, VelesioError
 from velesio.jobs import Cancelled, Completed, Failed, Final, Job
 from velesio.queue import wire
+from velesio.queue.blobs import NO_ROOM, BlobGone, Parcel
 from velesio.queue.broker import Broker
 from velesio.queue.connections import OUTAGES, Argument
 from velesio.queue.heartbeat import Heartbeat, Held, Report
@@ -26,7 +27,7 @@ from velesio.queue.listener import Listener
 from velesio.queue.prefixes import Remembered, fingerprints
 from velesio.queue.publisher import Publisher
 from velesio.queue.recall import CannotContinue, NoAnswer, recall
-from velesio.queue.registry import WorkerInfo
+from velesio.queue.registry import DRAIN, WorkerInfo
 from velesio.queue.tasks import Loop, spawn, stop
 from velesio.queue.transcript import WORKER_LOST
 
@@ -54,6 +55,8 @@ class Lease(Struct, eq=False):
     """Bytes of them not sent yet."""
     ending: str = ""
     """Why the worker was told to abort it."""
+    payload: bytes = b""
+    """The reference, if the params came from a blob."""
 
     @property
     def alone(self) -> bool:
@@ -69,19 +72,27 @@ class Leases:
     """
 
     def __init__(
-        self, broker: Broker, publisher: Publisher, worker_id: str, on_abort: Callable[[str, str], None]
+        self,
+        broker: Broker,
+        publisher: Publisher,
+        worker_id: str,
+        on_abort: Callable[[str, str], None],
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_drain()` is called in the event loop, once, when an operator tells the worker to leave."""
         # New at each start: leases of an earlier life under the same name must run out, not be renewed.
         self.owner = f"{worker_id}.{secrets.token_hex(3)}"
         self._name = worker_id
         self._broker = broker
         self._publisher = publisher
         self._on_abort = on_abort
+        self._on_drain = on_drain
         self._running: dict[str, Lease] = {}
         self._cards: tuple[ModelCard, ...] = ()
         self._info: Callable[[], dict[str, Any]] = dict
         self._leaving = False
         self._told_to_rest = False
+        self._told_to_leave = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_beat: asyncio.Future[None] | None = None
@@ -149,10 +160,17 @@ class Leases:
         notes = await self._publisher.rest(lease)
         if lease.ending == LOST:
             return self._over(lease, ended=False)
-        public = msgspec.structs.replace(final, traceback="") if isinstance(final, Failed) else final
-        notes.append(wire.encode(wire.Note(lease.job.id, lease.attempt, lease.seq, public)))
-        name, arguments = self._ending(lease, final, wire.message(notes))
+        return await self._settle(lease, final, notes)
+
+    async def _settle(self, lease: Lease, final: Final, notes: list[bytes]) -> bool:
+        final, event, result = await self._broker.blobs.fit(lease.job.id, final, self._broker.settings.max_result)
+        message = wire.message([*notes, wire.encode(wire.Note(lease.job.id, lease.attempt, lease.seq, event))])
+        name, arguments = self._ending(lease, final, result, message)
         answer = await self._insist(lambda: self._broker.run(name, self.owner, lease.job.id, lease.attempt, *arguments))
+        if answer == b"ROOM":
+            return await self._settle(lease, NO_ROOM, notes)
+        if answer in {b"OK", b"AGAIN"} and not isinstance(final, Failed):
+            await self._broker.blobs.drop(lease.payload)  # a failed job can be queued again
         _count(answer, final)
         return self._over(lease, ended=answer not in {None, b"STALE"})
 
@@ -222,9 +240,15 @@ class Leases:
         left = {queue.decode() for queue in more}
         self._wake.found([(card.capability, card.name) for card in asked], left)
         taken = []
-        for line in leases:
+        payloads = await self._broker.blobs.unpack_all([line[5][-1] for line in leases])
+        for line, payload in zip(leases, payloads, strict=True):
             try:
-                taken.append(self._begin(line, now))
+                if isinstance(payload, BlobGone):
+                    await self._refuse(line, payload)
+                elif isinstance(payload, VelesioError):
+                    self._recover = True  # the broker hands it over once more
+                else:
+                    taken.append(self._begin(line, payload, now))
             except msgspec.DecodeError as error:
                 await self._pass_on(line, error)
         # Together: a gateway that does not answer keeps each waiting for seconds.
@@ -238,15 +262,17 @@ class Leases:
         arguments += [len(cached), *cached]
         return arguments + ([lease.entry for lease in self._running.values()] if recover else [])
 
-    def _begin(self, line: list[Any], now: int) -> Lease:
+    def _begin(self, line: list[Any], payload: bytes, now: int) -> Lease:
         job_id, attempt, crashes, entry, releases, fields = line
-        job = wire.read_job(job_id, fields)
+        job = wire.read_job(job_id, [*fields[:-1], payload])
         lease = Lease(job, attempt, crashes, releases, entry.decode())
+        if payload is not fields[-1]:
+            lease.payload = fields[-1]
         if earlier := self._running.get(job.id):
             self._abort(earlier, LOST)  # it was taken from us without our noticing, and now comes back
         self._running[job.id] = lease
         self._cached.add(fingerprints(job))
-        metrics.queue_seconds.labels(job.model).observe(max(0.0, (now - float(fields[8])) / 1000))
+        metrics.child(metrics.queue_seconds, job.model).observe(max(0.0, (now - float(fields[8])) / 1000))
         if crashes:
             metrics.reclaims.inc()
         return lease
@@ -261,23 +287,46 @@ class Leases:
         with contextlib.suppress(BrokerUnavailable):  # then its lease runs out
             await self._broker.run("retry", self.owner, job_id, attempt, 0, delay, body, message)
 
+    async def _refuse(self, line: list[Any], error: BlobGone) -> None:
+        """A job whose input is gone cannot run, here or elsewhere."""
+        job_id, attempt = line[0].decode(), line[1]
+        final = Failed(JobFailed.code, str(error))
+        message = wire.message([wire.encode(wire.Note(job_id, attempt, 0, final))])
+        log.error("a job's input is gone", job_id=job_id, error=str(error))
+        with contextlib.suppress(BrokerUnavailable):  # then its lease runs out
+            body = wire.encode(final)
+            answer = await self._broker.run("finish", self.owner, job_id, attempt, 0, "failed", body, 1, message)
+            _count(answer, final)
+
     async def _resume(self, lease: Lease) -> Lease | None:
         """The lease with what an earlier attempt already sent; None if it was given back or ended here."""
         job = lease.job
         card = next((card for card in self._cards if card.name == job.model), None)
-        if lease.attempt == 1 or not job.stream or card is None or not card.can_continue:
-            return lease
+        if lease.attempt == 1 or not job.stream or job.capability == "image":
+            return lease  # a picture's progress may begin again: readers see it when it gets further than before
         try:
+            if card is None or not card.can_continue:
+                return lease if job.gateway else await self._begin_anew(lease)
             sent = await recall(self._broker, job.id, job.gateway, lease.attempt)
         except CannotContinue:
-            await self.settle(lease, WORKER_LOST)
-            return None
+            if job.gateway:
+                await self.settle(lease, WORKER_LOST)
+                return None
+            return await self._begin_anew(lease)
         except (NoAnswer, BrokerUnavailable):
             # Starting anew could send the reader the beginning twice.
             await self.release(lease)
             return None
         lease.job = msgspec.structs.replace(job, sent=sent)
         return lease
+
+    async def _begin_anew(self, lease: Lease) -> Lease | None:
+        """A background job loses nothing by it: its readers are told that what they have is void."""
+        answer = await self._insist(lambda: self._broker.run("restart", self.owner, lease.job.id, lease.attempt))
+        if answer == b"OK":
+            return lease
+        self._over(lease, ended=False)  # somebody else has it
+        return None
 
     async def _until_room_changes(self, wait: float) -> None:
         self._room_changed.clear()
@@ -289,16 +338,14 @@ class Leases:
 
     # Ending
 
-    def _ending(self, lease: Lease, final: Final, message: bytes) -> tuple[str, tuple[Argument, ...]]:
+    def _ending(self, lease: Lease, final: Final, result: Parcel, message: bytes) -> tuple[str, tuple[Argument, ...]]:
         settings = self._broker.settings
-        body = wire.encode(final)
-        result = body if len(body) <= settings.max_result else b""
         if isinstance(final, Failed) and final.retry and not lease.ending:
             delay = round(settings.retry_delay * random.uniform(0.5, 1) * 1000)  # noqa: S311 - jitter
-            return "retry", (0, delay, result, message)
+            return "retry", (0, delay, result.body, message)
         state = {Completed: "done", Failed: "failed", Cancelled: "cancelled"}[type(final)]
         dead = isinstance(final, Failed) and _our_fault(final.code)
-        return "finish", (0, state, result, int(dead), message)
+        return "finish", (0, state, result.body, int(dead), message, result.carried)
 
     def _over(self, lease: Lease, *, ended: bool) -> bool:
         if self._running.get(lease.job.id) is lease:
@@ -355,9 +402,12 @@ class Leases:
                 self._abort(lease, LOST)
         for job_id, reason in report.aborts:
             self._order(f"{job_id} {reason}".encode())
-        if report.quiet != self._told_to_rest:
-            self._told_to_rest = report.quiet
+        if bool(report.order) != self._told_to_rest:
+            self._told_to_rest = bool(report.order)
             self._heart.now()
+        if report.order == DRAIN and not self._told_to_leave:
+            self._told_to_leave = True
+            self._on_drain()
 
     def _order(self, message: bytes) -> None:
         if not message:
@@ -375,6 +425,7 @@ class Leases:
 
     async def _sweep(self) -> None:
         await self._broker.run("sweep", 0, 0)
+        await self._broker.blobs.sweep()
 
 
 class _WakeUp:
@@ -463,6 +514,6 @@ def _our_fault(code: str) -> bool:
 
 def _count(answer: bytes | None, final: Final) -> None:
     if answer == b"RETRY" and isinstance(final, Failed):
-        metrics.retries.labels(final.code).inc()
+        metrics.child(metrics.retries, final.code).inc()
     elif answer == b"DEAD" or (answer == b"OK" and isinstance(final, Failed) and _our_fault(final.code)):
         metrics.dead.inc()

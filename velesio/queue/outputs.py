@@ -1,104 +1,110 @@
 """Outputs: the log of a job that no gateway watches, readable from any place, by any number of readers."""
 
-from collections.abc import AsyncIterator
-
-from msgspec import Struct
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from velesio.errors import BrokerUnavailable, JobNotFound
-from velesio.jobs import Event, is_final
 from velesio.queue import wire
+from velesio.queue.blobs import GONE
 from velesio.queue.broker import Broker
-from velesio.queue.client import JobQueue
+from velesio.queue.client import JobQueue, JobRecord
 from velesio.queue.connections import OUTAGES, Line
-from velesio.queue.transcript import Transcript
+from velesio.queue.playback import Playback, Restarted, Said
+
+__all__ = ["Restarted", "Said", "follow"]
 
 _BLOCK = 2.0
+_PATIENCE = 30.0
+"""Seconds that a reader waits for a broker that went away."""
+_T = TypeVar("_T")
 
 
-class Piece(Struct, frozen=True):
-    """Events that follow one another, and the id after which to go on."""
+async def follow(broker: Broker, job_id: str, after: int = 0) -> AsyncIterator[list[Said]]:
+    """What a background job says, from the beginning or after the id `after`, in batches that are not empty, up to its
+    final event; nothing if the reader has that already.
 
-    id: str
-    events: list[Event]
-
-
-async def follow(broker: Broker, job_id: str, after: str = "") -> AsyncIterator[Piece]:
-    """What a background job says, from the beginning or after the piece `after`, up to its final event.
-
-    Every reader sees the same text once, whichever attempts wrote it.
+    Every reader is told the same text once, whichever attempts wrote it. Holds a connection until it is closed.
 
     Raises:
-        JobNotFound: unknown, or its log has expired.
-        BrokerUnavailable: go on with `after` when it is back.
+        JobNotFound: unknown, or neither its log nor its result is kept any more.
+        BrokerUnavailable: go on after the last id when it is back.
     """
     line = broker.address.blocking(_BLOCK)
     try:
-        async for piece in _Reader(broker, line, job_id, after).pieces():
-            yield piece
+        async for batch in _Reader(broker, line, job_id).batches(after):
+            yield batch
     finally:
         await line.close()
 
 
 class _Reader:
-    def __init__(self, broker: Broker, line: Line, job_id: str, after: str) -> None:
+    def __init__(self, broker: Broker, line: Line, job_id: str) -> None:
         self._queue = JobQueue(broker)
+        self._blobs = broker.blobs
         self._key = broker.keys.output(job_id)
         self._line = line
         self._job_id = job_id
-        self._after = _order(after)
-        self._transcript = Transcript(stream=True)
-        self._trimmed: bool | None = None
-        """Whether the beginning is gone: then the text before `after` is unknown here, and only the end is told."""
+        self._last = b"0-0"
 
-    async def pieces(self) -> AsyncIterator[Piece]:
-        last = b"0-0"
-        while not self._transcript.ended:
-            entries = await self._next(last)
-            if not entries and (final := await self._end_without_log()):
-                yield final
+    async def batches(self, after: int) -> AsyncIterator[list[Said]]:
+        # The record before the log: what it says of the job's life is then never newer than what the log says.
+        record = await self._record()
+        playback = Playback(after, record.life)
+        while not playback.ended:
+            said: list[Said] = []
+            entries = await self._insist(self._peek if record.state.final else self._next)
             for identity, fields in entries:
-                last = identity
-                if piece := self._piece(identity, fields[1]):
-                    yield piece
+                self._last = identity
+                for note in wire.read_message(fields[1]):
+                    said += playback.read(await self._whole(note))
+            if not entries and record.state.final:
+                said = _end(playback, record)  # the log is read and has no end: it has expired
+            elif not entries:
+                record = await self._insist(self._record)
+            if said:
+                yield said
 
-    async def _next(self, last: bytes) -> list[tuple[bytes, list[bytes]]]:
-        try:
-            found = await self._line.ask(
-                "XREAD", "COUNT", 64, "BLOCK", round(_BLOCK * 1000), "STREAMS", self._key, last
-            )
-        except OUTAGES as error:
-            raise BrokerUnavailable(str(error)) from error
-        return next(iter(found.values())) if found else []
+    async def _next(self) -> Sequence[tuple[bytes, list[bytes]]]:
+        return await self._read("BLOCK", round(_BLOCK * 1000))
 
-    def _piece(self, identity: bytes, body: bytes) -> Piece | None:
-        # Read from the beginning even if the reader has a part of it: what it has decides what it still gets.
-        events: list[Event] = []
-        notes = wire.read_message(body)
-        if self._trimmed is None and notes:
-            self._trimmed = notes[0].seq > 0
-        for note in notes:
-            if isinstance(note.event, wire.Recall):
-                self._transcript.recall(note.attempt)
-            else:
-                events += self._transcript.accept(note.attempt, note.seq, note.event)
-        if self._trimmed and self._after > (0,):
-            events = [event for event in events if is_final(event)]
-        name = identity.decode()
-        return Piece(name, events) if events and _order(name) > self._after else None
+    async def _peek(self) -> Sequence[tuple[bytes, list[bytes]]]:
+        return await self._read()
 
-    async def _end_without_log(self) -> Piece | None:
-        """Silence: is the job still alive, or did its log expire before its record?"""
+    async def _read(self, *options: str | int) -> Sequence[tuple[bytes, list[bytes]]]:
+        found = await self._line.ask("XREAD", "COUNT", 256, *options, "STREAMS", self._key, self._last)
+        return next(iter(found.values())) if found else ()
+
+    async def _whole(self, note: wire.Note) -> wire.Note:
+        """The note with its event, if that lies in a blob."""
+        if not isinstance(note.event, wire.Stored):
+            return note
+        body = wire.reference(note.event)
+        final = await self._insist(lambda: self._blobs.final(body))
+        if final is None:
+            raise JobNotFound(GONE.message)
+        return wire.Note(note.job, note.attempt, note.seq, final)
+
+    async def _record(self) -> JobRecord:
         record = await self._queue.record(self._job_id)
         if record is None:
             raise JobNotFound
-        if not record.state.final or record.result is None:
-            return None
-        events = self._transcript.accept(record.attempts + record.crashes + 1, 0, record.result)
-        return Piece("", [event for event in events if is_final(event)])
+        return record
+
+    async def _insist(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return await call()
+            except (*OUTAGES, BrokerUnavailable) as error:
+                if time.monotonic() > until:
+                    raise BrokerUnavailable from error
+                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - spreads the readers' return
 
 
-def _order(identity: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in identity.split("-")) if identity else (0,)
-    except ValueError:
-        return (0,)
+def _end(playback: Playback, record: JobRecord) -> list[Said]:
+    if record.result is None:
+        raise JobNotFound(GONE.message)
+    return playback.end(record.life, record.result)

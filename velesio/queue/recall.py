@@ -12,14 +12,14 @@ import msgspec
 from velesio.queue import wire
 from velesio.queue.broker import Broker
 from velesio.queue.connections import OUTAGES
-from velesio.queue.transcript import Transcript
+from velesio.queue.playback import Playback
 
 _PATIENCE = 2.0
 _answer = msgspec.msgpack.Decoder(tuple[int, ...] | None)
 
 
 class CannotContinue(Exception):
-    """The reader has text whose tokens nobody knows."""
+    """The reader has text whose tokens nobody knows, or the log has lost its beginning."""
 
 
 class NoAnswer(Exception):
@@ -35,7 +35,7 @@ async def recall(broker: Broker, job_id: str, gateway: str, attempt: int) -> tup
     question = wire.message([wire.encode(wire.Note(job_id, attempt, -1, wire.Recall()))])
     if gateway:
         return await _ask(broker, job_id, gateway, attempt, question)
-    return await _read_log(broker, job_id, question)
+    return await _read_log(broker, job_id, attempt, question)
 
 
 async def _ask(broker: Broker, job_id: str, gateway: str, attempt: int, question: bytes) -> tuple[int, ...]:
@@ -59,22 +59,20 @@ async def _ask(broker: Broker, job_id: str, gateway: str, attempt: int, question
     return sent
 
 
-async def _read_log(broker: Broker, job_id: str, question: bytes) -> tuple[int, ...]:
+async def _read_log(broker: Broker, job_id: str, attempt: int, question: bytes) -> tuple[int, ...]:
     key, settings = broker.keys.output(job_id), broker.settings
     _, _, entries = await asyncio.gather(
         broker.command("XADD", key, "MAXLEN", "~", settings.output_length, "*", "b", question),
         broker.command("PEXPIRE", key, round(settings.result_ttl * 1000)),
         broker.command("XRANGE", key, "-", "+"),
     )
-    transcript = Transcript(stream=True)
-    sent: tuple[int, ...] | None = ()
-    for _, fields in entries:
-        for note in wire.read_message(fields[1]):
-            if isinstance(note.event, wire.Recall):
-                if note.attempt > transcript.attempt:
-                    sent = transcript.recall(note.attempt)
-            else:
-                transcript.accept(note.attempt, note.seq, note.event)
+    playback = Playback()
+    sent: tuple[int, ...] | None = None
+    for note in (note for _, fields in entries for note in wire.read_message(fields[1])):
+        if isinstance(note.event, wire.Recall) and note.attempt == attempt and sent is None:
+            sent = playback.recall(attempt)  # asked twice, after a lost connection, the first one fenced
+        else:
+            playback.read(note)
     if sent is None:
         raise CannotContinue
     return sent

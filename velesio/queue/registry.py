@@ -20,6 +20,7 @@ _FRESH = 1.0
 _REMEMBER = 86400.0
 _REPEAT = 600.0
 _QUIET = 7 * 86400
+DRAIN = "drain"
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -130,12 +131,20 @@ class Registry:
 
     async def quiet(self, worker: str, on: bool = True) -> int:
         """Tell workers, by id or name, to take nothing new, or to go on; answers how many there are."""
+        return len(await self._order(worker, "quiet" if on else ""))
+
+    async def drain(self, worker: str) -> list[str]:
+        """Tell workers, by id or name, to finish what they hold, give back the rest and leave; answers their ids."""
+        return await self._order(worker, DRAIN)
+
+    async def _order(self, worker: str, order: str) -> list[str]:
         found = [info.id for info in self._workers if worker in {info.id, info.name}]
         for owner in found:
             key = self._broker.keys.quiet(owner)
-            await (self._broker.command("SET", key, "1", "EX", _QUIET) if on else self._broker.command("DEL", key))
+            await (self._broker.command("SET", key, order, "EX", _QUIET) if order else self._broker.command("DEL", key))
+            # A hint to beat now: the next beat finds the order in any case.
             await self._broker.command("PUBLISH", self._broker.keys.cancels(owner), "")
-        return len(found)
+        return found
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - part of the contract: False, not an error
         """Wait for the next change of workers or models. False: none within `timeout` s."""

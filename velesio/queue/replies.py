@@ -17,6 +17,7 @@ import structlog
 from velesio.errors import BrokerUnavailable, DeadlineExceeded, VelesioError
 from velesio.jobs import Event, Job, JobState, is_final
 from velesio.queue import wire
+from velesio.queue.blobs import GONE
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.connections import OUTAGES
@@ -186,6 +187,7 @@ class Inbox:
 
     async def _sweep(self) -> None:
         await self._broker.run("sweep", 0, 0)
+        await self._broker.blobs.sweep()
 
     async def _read(self) -> None:
         failures = 0
@@ -222,11 +224,23 @@ class Inbox:
         watch = self._watches.get(note.job)
         if isinstance(note.event, wire.Recall):
             self._answer(note, watch)
-        elif watch:
+        elif watch and isinstance(note.event, wire.Stored):
+            self._errand(self._fetch(watch, note.attempt, note.seq, wire.reference(note.event)))
+        elif watch and not isinstance(note.event, wire.Anew | wire.Stored):
             before = watch.transcript.lost
             watch.feed(note.attempt, note.seq, note.event)
             if watch.transcript.lost and not before:
                 self._errand(self._queue.cancel(note.job, WORKER_LOST.code))
+
+    async def _fetch(self, watch: Watch, attempt: int, seq: int, body: bytes) -> None:
+        """Hand over a final event that may lie in a blob, unless the watch ends before the broker answers."""
+        while self._watches.get(watch.job.id) is watch:
+            try:
+                watch.feed(attempt, seq, await self._broker.blobs.final(body) or GONE)
+            except BrokerUnavailable:
+                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311
+            else:
+                return
 
     def _answer(self, note: wire.Note, watch: Watch | None) -> None:
         """Tell a worker which tokens its reader already has; nobody watching has none."""
@@ -267,7 +281,7 @@ class Inbox:
             await self._restore(watch)
         elif JobState(state.decode()).final and result:
             # The final event got lost: trimmed from the stream, or sent while the broker lost its memory.
-            watch.feed(int(attempt), 0, wire.read_final(result))
+            self._errand(self._fetch(watch, int(attempt), 0, result))
 
     async def _restore(self, watch: Watch) -> None:
         """The broker has lost the job: queue it again if its reader has seen nothing of it."""

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import msgspec
 
-from velesio.config import QueueSection
+from velesio.config import BlobSection, QueueSection
 
 NAMES = (
     "beat",
@@ -18,8 +18,10 @@ NAMES = (
     "finish",
     "leave",
     "listen",
+    "place",
     "release",
     "requeue",
+    "restart",
     "retry",
     "status",
     "sweep",
@@ -39,11 +41,11 @@ class Script(msgspec.Struct, frozen=True):
     sha: str
 
 
-def load(queue: QueueSection) -> dict[str, Script]:
+def load(queue: QueueSection, blobs: BlobSection | None = None) -> dict[str, Script]:
     """Every script, made for these settings."""
     folder = files("velesio.queue") / "lua"
     common = (folder / "common.lua").read_text(encoding="utf-8")
-    head = f"local S = {_table(_settings(queue))}\n{common}\n"
+    head = f"local S = {_table(_settings(queue, blobs or BlobSection()))}\n{common}\n"
     return {name: _script(name, head, (folder / f"{name}.lua").read_text(encoding="utf-8")) for name in NAMES}
 
 
@@ -53,9 +55,10 @@ def _script(name: str, head: str, body: str) -> Script:
     return Script(name, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - the server names scripts so
 
 
-def _settings(queue: QueueSection) -> dict[str, float]:
+def _settings(queue: QueueSection, blobs: BlobSection) -> dict[str, float]:
     return {
         "lease": _ms(queue.lease),
+        "gap": _ms(max(queue.lease / 2, 2 * queue.reclaim_interval)),
         "worker_ttl": _ms(3 * queue.beat),
         "sweep": _ms(queue.reclaim_interval / 2),
         "max_attempts": queue.max_attempts,
@@ -73,6 +76,7 @@ def _settings(queue: QueueSection) -> dict[str, float]:
         "output_length": queue.output_length,
         "look_ahead": queue.look_ahead,
         "look_ahead_wait": _ms(queue.look_ahead_wait),
+        "blob_budget": blobs.budget,
     }
 
 

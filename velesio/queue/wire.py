@@ -16,13 +16,25 @@ class Recall(msgspec.Struct, frozen=True, array_like=True, tag=9):
     """A worker asks how far the earlier attempts of a job got; from now on they are fenced off."""
 
 
+class Anew(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """A log begins, or begins again: what its job's attempts up to this one said is void. Written by scripts."""
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """In place of a final event, or after `_REFERENCE` of a record's body: what lies in a blob."""
+
+    store: str
+    id: str
+    size: int = 0
+
+
 class Note(msgspec.Struct, frozen=True, array_like=True):
     """One event of one attempt."""
 
     job: str
     attempt: int
     seq: int
-    event: Event | Recall
+    event: Event | Recall | Anew | Stored
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -31,6 +43,10 @@ _note = msgspec.msgpack.Decoder(Note)
 _raw_notes = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _params = msgspec.msgpack.Decoder(Params)
 _final = msgspec.msgpack.Decoder(Final)
+_stored = msgspec.msgpack.Decoder(Stored)
+
+_REFERENCE = b"\xc1"
+"""The first byte of a reference: neither msgpack nor UTF-8 ever begins with it."""
 
 encode = _encoder.encode
 
@@ -61,10 +77,31 @@ def _read_what_is_known(body: bytes) -> list[Note]:
     return known
 
 
+def reference(blob: Stored) -> bytes:
+    """What stands in a record for a body that lies in a blob."""
+    return _REFERENCE + encode(blob)
+
+
+def is_reference(body: bytes) -> bool:
+    """Whether a record's body lies elsewhere."""
+    return body[:1] == _REFERENCE
+
+
+def read_reference(body: bytes) -> Stored:
+    """Where a record's body lies."""
+    return _stored.decode(body[1:])
+
+
 def read_final(body: bytes) -> Final:
     """A stored result."""
     final: Final = _final.decode(body)
     return final
+
+
+def read_params(body: bytes) -> Params:
+    """A job's params as they were queued."""
+    params: Params = _params.decode(body)
+    return params
 
 
 def read_job(job_id: bytes, fields: Sequence[bytes]) -> Job:
@@ -75,7 +112,7 @@ def read_job(job_id: bytes, fields: Sequence[bytes]) -> Job:
         id=job_id.decode(),
         model=model.decode(),
         capability=kind,
-        params=_params.decode(payload),
+        params=read_params(payload),
         tenant=tenant.decode(),
         priority=Priority(int(priority)),
         cost=float(cost),

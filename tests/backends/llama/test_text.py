@@ -1,5 +1,7 @@
 """Text out of tokens: whole characters, no stop strings, and a state that tokens alone restore."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ def pieces_of(text: str, cuts: list[int]) -> list[bytes]:
     """The text's bytes cut at any places, characters or not."""
     data = text.encode()
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    return [data[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    return [data[begin:end] for begin, end in pairwise(places)]
 
 
 def reference(pieces: list[bytes], stops: list[str]) -> tuple[list[str], str]:

@@ -46,15 +46,16 @@ def next_tokens(sequences: Iterable[Sequence], most: int) -> list[Share]:
     return sorted(ready, key=lambda share: share.sequence.cell)[:most]
 
 
-def prompts(sequences: Iterable[Sequence], room: int) -> list[Share]:
-    """`room` tokens of the prompts, the first of `sequences` first. Never a single token: llama.cpp computes those by
-    other code than several, so where a prompt is cut would show in the last bits of its result."""
+def prompts(sequences: Iterable[Sequence], room: int, most: int) -> list[Share]:
+    """`room` tokens of the prompts, the first of `sequences` first, at most `most` of each. Never a single token:
+    llama.cpp computes those by other code than several, so where a prompt is cut would show in the last bits of its
+    result."""
     shares: list[Share] = []
     for sequence in sequences:
         if room < 2:
             break
         if sequence.left > 1:
-            tokens = min(sequence.left, room)
+            tokens = min(sequence.left, room, most)
             if sequence.left - tokens == 1:
                 tokens = tokens - 1 if tokens > 2 else sequence.left
             shares.append(Share(sequence, tokens))

@@ -180,6 +180,7 @@ class Context:
             raise ModelLoadFailed(f"llama.cpp cannot allocate the context: {_last_words()}")
         self._memory = c.llama_get_memory(self._context)
         self.n_batch = int(c.llama_n_batch(self._context))
+        self.n_ubatch = int(c.llama_n_ubatch(self._context))
         self.n_cells = int(c.llama_n_ctx(self._context))
         self.n_context = min(context, int(c.llama_n_ctx_seq(self._context)))
         self.unified = options.kv_unified
@@ -301,7 +302,7 @@ def _context_parameters(options: Options, context: int) -> Any:
     parameters = c.llama_context_default_params()
     parameters.n_ctx = options.cells_of(context)
     parameters.n_batch = min(options.batch, parameters.n_ctx)
-    parameters.n_ubatch = min(options.ubatch, parameters.n_batch)
+    parameters.n_ubatch = min(options.ubatch or (512 if _on_gpu(options) else 128), parameters.n_batch)
     parameters.n_seq_max = options.sequences
     parameters.n_outputs_max = options.sequences  # one token of each is sampled; room for more is wasted memory
     parameters.n_threads = options.threads or default_threads()
@@ -323,11 +324,15 @@ def _context_parameters(options: Options, context: int) -> Any:
     return parameters
 
 
+def _on_gpu(options: Options) -> bool:
+    return bool(options.gpu_layers and c.llama_supports_gpu_offload())
+
+
 def _flash_attention(options: Options) -> int:
     """Measured on a CPU with 1,500 cached tokens: 27 ms a token without, 51 ms with."""
     if options.flash_attention != "auto":
         return _FLASH[options.flash_attention]
-    if options.gpu_layers and c.llama_supports_gpu_offload():
+    if _on_gpu(options):
         return _FLASH["auto"]
     return _FLASH["off" if options.kv_type_v in {"f32", "f16", "bf16"} else "on"]
 

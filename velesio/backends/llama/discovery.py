@@ -130,7 +130,9 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
         more = gguf.read(part)
         weights, parameters = weights + more.weights, parameters + more.parameters
     context = options.context_of(header.number("context_length"))
-    memory = _memory(header, options, context)
+    cell = header.cell_bytes(_BITS[options.kv_type_k], _BITS[options.kv_type_v])
+    options = options.fitted(context, cell, weights)
+    memory = options.cells_of(context) * cell + _working_memory(header, options, context)
     card = ModelCard(
         name=spec.name,
         backend="llama",
@@ -170,9 +172,9 @@ def _other_parts(path: Path, header: gguf.Header) -> list[Path]:
     return [path.with_name(f"{stem}-{number:05}-of-{int(part[2]):05}.gguf") for number in range(2, int(part[2]) + 1)]
 
 
-def _memory(header: gguf.Header, options: Options, context: int) -> int:
-    """Bytes besides the weights: cached keys and values, one step's activations, the logits."""
-    cells = options.cells_of(context) * header.cell_bytes(_BITS[options.kv_type_k], _BITS[options.kv_type_v])
-    width = header.number("embedding_length") + header.number("feed_forward_length")
-    activations = min(options.ubatch, options.batch) * width * 4 * 4
-    return cells + activations + options.slots * header.vocabulary * 4 * 2
+def _working_memory(header: gguf.Header, options: Options, context: int) -> int:
+    """Bytes for one batch: activations, attention over the whole context, logits."""
+    tokens = min(options.ubatch or 128, options.batch)
+    activations = tokens * (header.number("embedding_length") + header.number("feed_forward_length")) * 16
+    attention = tokens * context * header.number("attention.head_count") * 4
+    return activations + attention + options.sequences * header.vocabulary * 8

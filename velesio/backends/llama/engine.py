@@ -75,7 +75,7 @@ class LlamaEngine:
         most = self._context.n_batch
         ready = next_tokens(self._running, most)
         room = min(self._pace.prompt_tokens(generating=bool(ready)), most - len(ready))
-        waiting = prompts(self._running, room)
+        waiting = prompts(self._running, room, self._context.n_ubatch)
         if self._context.unified:
             self._compute([*ready, *waiting])
         elif waiting and (self._prompts_next or not ready):

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Renew a worker and its leases.
 -- ARGV: owner, now, cards, info, announce (1|0), then for each lease: id, attempt
--- Returns {lost, aborts, quiet}: ids whose lease is gone; id, reason pairs of jobs to abort; 1 to take nothing
+-- Returns {lost, aborts, order}: ids whose lease is gone; id, reason pairs of jobs to abort; '' or an order to the worker
 local owner, now = ARGV[1], clock(ARGV[2])
 local key = root .. 'wk:' .. owner
 redis.call('HSET', key, 'cards', ARGV[3], 'info', ARGV[4], 'beat', now)
@@ -13,11 +13,11 @@ if ARGV[5] == '1' then redis.call('PUBLISH', root .. 'ctl', 'worker ' .. owner) 
 local gone, ordered = {}, {}
 for index = 6, #ARGV, 2 do
   local job = held(owner, ARGV[index], ARGV[index + 1])
-  -- the record says who owns the lease; the pending list may have been lost with the broker's memory
-  local renewed = job and redis.pcall('XCLAIM', flight(job.queue), 'w', owner, 0, job.ent, 'JUSTID')
-  if not renewed or renewed.err or #renewed == 0 then
+  -- the record says who owns the lease, and the stream that there is one; the group may have been lost
+  if not job or #redis.call('XRANGE', flight(job.queue), job.ent, job.ent) == 0 then
     gone[#gone + 1] = ARGV[index]
   else
+    claim(job.queue, owner, job.ent)
     keep(flight(job.queue))
     if job.cancel then
       ordered[#ordered + 1] = job.id
@@ -25,4 +25,4 @@ for index = 6, #ARGV, 2 do
     end
   end
 end
-return {gone, ordered, redis.call('EXISTS', root .. 'quiet:' .. owner)}
+return {gone, ordered, redis.call('GET', root .. 'quiet:' .. owner) or ''}

@@ -20,11 +20,12 @@ local function flight(queue) return root .. 'f:' .. queue end
 
 local function load(id)
   local f = redis.call('HMGET', root .. 'j:' .. id, 'st', 'cap', 'model', 'prio', 'ten', 'gw', 'att', 'wrk',
-    'ent', 'crash', 'rel', 'cancel', 'stream', 'tag', 'dl', 'enq', 'pre', 'sus')
+    'ent', 'crash', 'rel', 'cancel', 'stream', 'tag', 'dl', 'enq', 'pre', 'sus', 'beg')
   if not f[1] then return nil end
   return {id = id, st = f[1], queue = f[2] .. ':' .. f[3], prio = f[4], ten = f[5], gw = f[6],
     att = tonumber(f[7]), wrk = f[8], ent = f[9], crash = tonumber(f[10]), rel = tonumber(f[11]), cancel = f[12],
-    stream = f[13] == '1', tag = f[14], dl = tonumber(f[15]), enq = tonumber(f[16]), pre = f[17], sus = tonumber(f[18])}
+    stream = f[13] == '1', tag = f[14], dl = tonumber(f[15]), enq = tonumber(f[16]), pre = f[17], sus = tonumber(f[18]),
+    beg = tonumber(f[19] or nil)}
 end
 
 local function count(kind, tenant, by)
@@ -59,6 +60,29 @@ local function wait(job)
   wake(job.queue)
 end
 
+local function rank(queue, priority, id)
+  -- how many jobs are served before this waiting one, about: later ones of tenants that had less may overtake it
+  local ahead = redis.call('ZRANK', waiting(queue, priority), id) or 0
+  for other = 0, priority - 1 do ahead = ahead + redis.call('ZCARD', waiting(queue, other)) end
+  return ahead
+end
+
+local function eta(queue, ahead)
+  -- ms until a job with that many before it begins; -1 if nothing runs there or nothing has ended yet: nobody knows
+  local running, ran = redis.call('XLEN', flight(queue)), redis.call('GET', root .. 'ran:' .. queue)
+  if running == 0 or not ran then return -1 end
+  return math.ceil((ahead + 1) * tonumber(ran) / running)
+end
+
+local function begin_log(job_id, attempts, ttl)
+  -- the output log of a background job begins (anew): what its first so many attempts wrote is void. Trimmed and not
+  -- deleted, so that what follows has larger ids and a reader that waits at the old end meets it
+  local key = root .. 'o:' .. job_id
+  redis.call('XTRIM', key, 'MAXLEN', 0)
+  redis.call('XADD', key, '*', 'b', cmsgpack.pack({{job_id, attempts, -1, {10}}}))
+  redis.call('PEXPIRE', key, ttl)
+end
+
 local function send(job, body)
   -- to whoever listens: the gateway if it lives (its stream exists), else the output log of a background job
   if job.gw ~= '' then
@@ -69,6 +93,51 @@ local function send(job, body)
   end
 end
 
+local function outlive(key, ttl)
+  if redis.call('PTTL', key) < ttl + IDLE then redis.call('PEXPIRE', key, ttl + IDLE) end
+end
+
+local function hold_blob(name, ttl, now)
+  -- it lives for ttl from now; bx knows when each expires and outlives them all
+  if redis.call('PEXPIRE', root .. 'b:' .. name, ttl) == 0 then return false end
+  redis.call('ZADD', root .. 'bx', now + ttl, name)
+  outlive(root .. 'bx', ttl)
+  outlive(root .. 'bs', ttl)
+  return true
+end
+
+local function drop_blob(name)
+  local size = redis.call('HGET', root .. 'bs', name)
+  redis.call('ZREM', root .. 'bx', name)
+  if not size then return end
+  redis.call('DEL', root .. 'b:' .. name)
+  redis.call('HDEL', root .. 'bs', name)
+  redis.call('HINCRBY', root .. 'bs', '', -size) -- the sum of all
+end
+
+local function room(bytes, now)
+  -- whether so many more fit into the budget, once those that have expired are no longer counted
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', root .. 'bx', '-inf', now, 'LIMIT', 0, 1000)) do drop_blob(name) end
+  return tonumber(redis.call('HGET', root .. 'bs', '') or '0') + bytes <= S.blob_budget
+end
+
+local function put_blob(name, data, ttl, now)
+  -- the caller has found room
+  if not data or data == '' then return end
+  drop_blob(name)
+  redis.call('SET', root .. 'b:' .. name, data)
+  redis.call('HSET', root .. 'bs', name, #data)
+  redis.call('HINCRBY', root .. 'bs', '', #data)
+  hold_blob(name, ttl, now)
+end
+
+local function settle_blobs(job, again, ttl, now)
+  -- the input goes with the end of a job that cannot run again; what else there is stays as long as the record
+  local sizes = redis.call('HMGET', root .. 'bs', job.id, job.id .. '.q')
+  if sizes[1] and again then hold_blob(job.id, ttl, now) elseif sizes[1] then drop_blob(job.id) end
+  if sizes[2] then hold_blob(job.id .. '.q', ttl, now) end
+end
+
 local function conclude(job, state, result, ttl, now)
   -- the one way into a final state
   local key = root .. 'j:' .. job.id
@@ -76,9 +145,15 @@ local function conclude(job, state, result, ttl, now)
   redis.call('HSET', key, 'st', state, 'end', now, 'r', result)
   if state ~= 'failed' then redis.call('HDEL', key, 'p') end -- a failed job can be queued again
   redis.call('PEXPIRE', key, ttl)
+  settle_blobs(job, state == 'failed', ttl, now)
   redis.call('ZREM', root .. 'dl', job.id)
   local totals, ended = root .. 'n:' .. job.queue, root .. 'end:' .. state
   redis.call('HINCRBY', totals, state, 1)
+  if job.st == 'r' then
+    -- how long a job runs, the last few counting most: what an ETA is made of
+    local ran, known = now - job.beg, tonumber(redis.call('GET', root .. 'ran:' .. job.queue) or nil)
+    redis.call('SET', root .. 'ran:' .. job.queue, number(known and known + (ran - known) / 8 or ran), 'PX', KEEP)
+  end
   keep(totals)
   redis.call('LPUSH', ended, job.id)
   redis.call('LTRIM', ended, 0, 199)
@@ -141,12 +216,46 @@ local function lost(job, now)
   end
 end
 
+local function regroup(queue)
+  -- the consumer group is new, or was destroyed: whatever lies in the stream becomes the lease of nobody ('-'), which a
+  -- worker's next beat takes back, or which runs out
+  redis.call('XGROUP', 'CREATE', flight(queue), 'w', '0')
+  redis.call('XREADGROUP', 'GROUP', 'w', '-', 'COUNT', 1000, 'STREAMS', flight(queue), '>')
+end
+
+local function claim(queue, owner, entry)
+  -- the entry straight into the owner's pending list; XREADGROUP could deliver somebody's leftover instead
+  local command = {'XCLAIM', flight(queue), 'w', owner, 0, entry, 'FORCE', 'LASTID', entry, 'JUSTID'}
+  if redis.pcall(unpack(command)).err then
+    regroup(queue)
+    redis.call(unpack(command))
+  end
+end
+
+local function watched()
+  -- Whether leases have been looked after for a whole lease without a gap. After one, the broker was frozen, down or
+  -- cut off from everybody: its idle clock went on but nobody could beat, so every lease begins anew.
+  local key, at = root .. 'watch', clock('0')
+  local known = redis.call('HMGET', key, 'since', 'looked')
+  local since, looked = tonumber(known[1] or '0'), tonumber(known[2] or '0')
+  if at - looked > S.gap then since = at end
+  if at - looked > S.gap / 4 then
+    redis.call('HSET', key, 'since', since, 'looked', at)
+    keep(key)
+  end
+  return at - since >= S.lease
+end
+
 local function reclaim(queue, now)
   -- leases not renewed for S.lease by the server's own idle clock; the cursor lets each be looked at in turn
+  if not watched() then return 0 end
   local key, shares = flight(queue), root .. 'vt:' .. queue
   local cursor = redis.call('HGET', shares, 'cursor') or '0-0'
   local found = redis.pcall('XAUTOCLAIM', key, 'w', '-', S.lease, cursor, 'COUNT', 10)
-  if found.err then return 0 end -- nothing was ever leased here
+  if found.err then
+    if redis.call('EXISTS', key) == 1 then regroup(queue) end -- else nothing was ever leased here
+    return 0
+  end
   if found[1] ~= cursor then
     redis.call('HSET', shares, 'cursor', found[1])
     keep(shares)

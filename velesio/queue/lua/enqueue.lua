@@ -1,8 +1,9 @@
 #!lua
 -- Queue a job once. Idempotent by job id.
 -- ARGV: id, now, capability, model, priority, tenant, weight, cost, time to the deadline (ms), gateway, stream (1|0),
---       payload, prefix hashes, idempotency hash or '', request fingerprint, delay (ms)
--- Returns {OK|DUP|IDEM|CONFLICT|FULL|TENANT|MEMORY, id, position or depth, jobs ended so far}
+--       payload, prefix hashes, idempotency hash or '', request fingerprint, delay (ms), request as it came or '',
+--       blobs to which payload and request refer, or ''
+-- Returns {OK|DUP|IDEM|CONFLICT|FULL|TENANT|MEMORY|BLOBS, id, position or depth, ms until it begins (-1: not known)}
 local id, now, capability, model, priority, tenant = ARGV[1], clock(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local weight, cost, ttl, delay = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[16])
 local queue, key = capability .. ':' .. model, root .. 'j:' .. id
@@ -34,37 +35,38 @@ local function start_tag()
   return number(tag)
 end
 
-local totals = redis.call('HMGET', root .. 'n:' .. queue, 'done', 'failed', 'cancelled')
-local ended = tonumber(totals[1] or '0') + tonumber(totals[2] or '0') + tonumber(totals[3] or '0')
-local depth, ahead = 0, 0
-for other = 0, 2 do
-  local size = redis.call('ZCARD', waiting(queue, other))
-  depth = depth + size
-  if other < tonumber(priority) then ahead = ahead + size end
-end
+local function refuse(status, depth) return {status, id, depth, eta(queue, depth)} end
+
 if redis.call('EXISTS', key) == 1 then
-  return {'DUP', id, ahead + (redis.call('ZRANK', waiting(queue, priority), id) or 0), ended}
+  local ahead = rank(queue, priority, id)
+  return {'DUP', id, ahead, eta(queue, ahead)}
 end
 local memo = root .. 'idem:' .. tenant .. ':' .. ARGV[14]
 if ARGV[14] ~= '' then
   local known = redis.call('GET', memo)
   if known then
     local other, fingerprint = known:match('^(%S+) (.*)$')
-    return {fingerprint == ARGV[15] and 'IDEM' or 'CONFLICT', other, 0, ended}
+    return {fingerprint == ARGV[15] and 'IDEM' or 'CONFLICT', other, 0, -1}
   end
 end
-if depth >= S.cap then return {'FULL', id, depth, ended} end
-if tonumber(redis.call('HGET', root .. 'cnt:q', tenant) or '0') >= S.tenant_cap then
-  return {'TENANT', id, depth, ended}
-end
-if short_of_memory() then return {'MEMORY', id, depth, ended} end
+local depth = 0
+for other = 0, 2 do depth = depth + redis.call('ZCARD', waiting(queue, other)) end
+if depth >= S.cap then return refuse('FULL', depth) end
+if tonumber(redis.call('HGET', root .. 'cnt:q', tenant) or '0') >= S.tenant_cap then return refuse('TENANT', depth) end
+if short_of_memory() then return refuse('MEMORY', depth) end
+local large = #(ARGV[18] or '') + #(ARGV[19] or '')
+if large > 0 and not room(large, now) then return refuse('BLOBS', depth) end
 
 if ARGV[14] ~= '' then redis.call('SET', memo, id .. ' ' .. ARGV[15], 'PX', S.idempotency_ttl) end
 local tag = start_tag()
 redis.call('HSET', key, 'st', delay > 0 and 's' or 'q', 'cap', capability, 'model', model, 'prio', priority, 'ten', tenant,
   'cost', ARGV[8], 'enq', now, 'dl', now + ttl, 'gw', ARGV[10], 'stream', ARGV[11], 'p', ARGV[12], 'pre', ARGV[13],
   'att', 0, 'crash', 0, 'rel', 0, 'sus', 0, 'wrk', '', 'tag', tag, 'w', ARGV[7])
+if ARGV[17] and ARGV[17] ~= '' then redis.call('HSET', key, 'req', ARGV[17]) end
 redis.call('PEXPIRE', key, ttl + 86400000)
+put_blob(id, ARGV[18], ttl + IDLE, now)
+put_blob(id .. '.q', ARGV[19], ttl + 86400000, now)
+if ARGV[10] == '' and ARGV[11] == '1' then begin_log(id, 0, ttl + S.result_ttl) end
 redis.call('ZADD', root .. 'dl', now + ttl, id)
 keep(root .. 'dl')
 redis.call('ZADD', root .. 'queues', now, queue)
@@ -73,10 +75,11 @@ count('q', tenant, 1)
 if delay > 0 then
   redis.call('ZADD', root .. 'sched', now + delay, id)
   keep(root .. 'sched')
-  return {'OK', id, depth, ended}
+  return {'OK', id, depth, -1}
 end
 local set = waiting(queue, priority)
 redis.call('ZADD', set, tag, id)
 keep(set)
 wake(queue)
-return {'OK', id, ahead + redis.call('ZRANK', set, id), ended}
+local ahead = rank(queue, priority, id)
+return {'OK', id, ahead, eta(queue, ahead)}

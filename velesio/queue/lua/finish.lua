@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- End a leased job. Fenced by owner and attempt; repeating it changes nothing.
--- ARGV: owner, id, attempt, now, state, result, dead letter (1|0), message to the listener
--- Returns OK, AGAIN (this lease ended it before) or STALE
+-- ARGV: owner, id, attempt, now, state, result, dead letter (1|0), message to the listener,
+--       blob to which the result refers, or ''
+-- Returns OK, AGAIN (this lease ended it before), STALE or ROOM (nothing was done: the blob exceeds the budget)
 local owner, id, now, state = ARGV[1], ARGV[2], clock(ARGV[4]), ARGV[5]
 local job, other = held(owner, id, ARGV[3])
 if not job then
@@ -9,6 +10,8 @@ if not job then
   return mine and 'AGAIN' or 'STALE'
 end
 local dead = ARGV[7] == '1'
+if ARGV[9] and ARGV[9] ~= '' and not room(#ARGV[9], now) then return 'ROOM' end
+put_blob(id .. '.r', ARGV[9], S.result_ttl, now)
 conclude(job, state, ARGV[6], dead and S.failed_ttl or S.result_ttl, now)
 if dead then bury(job, now) end
 send(job, ARGV[8])

@@ -22,21 +22,12 @@ local function hand_over(job, entry)
   if job.crash > 0 then blocked = true end -- a suspect of a crash runs alone
 end
 
-local function claim(key, entry)
-  -- straight into the pending list; XREADGROUP could deliver somebody's leftover instead
-  local done = redis.pcall('XCLAIM', key, 'w', owner, 0, entry, 'FORCE', 'LASTID', entry, 'JUSTID')
-  if done.err then
-    redis.call('XGROUP', 'CREATE', key, 'w', '0')
-    redis.call('XCLAIM', key, 'w', owner, 0, entry, 'FORCE', 'LASTID', entry, 'JUSTID')
-  end
-end
-
 local function lease(job)
   local key = flight(job.queue)
   leave(job)
   count('r', job.ten, 1)
   local entry = redis.call('XADD', key, '*', 'j', job.id)
-  claim(key, entry)
+  claim(job.queue, owner, entry)
   keep(key)
   job.att = job.att + 1
   redis.call('HSET', root .. 'j:' .. job.id, 'st', 'r', 'att', job.att, 'wrk', owner, 'ent', entry, 'beg', now)

@@ -1,0 +1,90 @@
+"""What a step computes."""
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from velesio.backends.llama.batching import Pace, Share, halve, next_tokens, prompts
+
+
+class Waiting(NamedTuple):
+    """A sequence with tokens left to compute, under an id."""
+
+    left: int
+    cell: int = 0
+
+
+SEQUENCES = st.lists(st.builds(Waiting, st.integers(1, 40), st.integers(0, 99)), max_size=10)
+
+
+def test_next_tokens_go_by_id() -> None:
+    """One token for each that generates, neighbours side by side, never more than the batch holds."""
+    sequences = [Waiting(1, 5), Waiting(9, 1), Waiting(1, 2), Waiting(1, 3)]
+    assert [share.sequence.cell for share in next_tokens(sequences, 8)] == [2, 3, 5]
+    assert [share.sequence.cell for share in next_tokens(sequences, 2)] == [2, 3]
+    assert all(share.tokens == 1 for share in next_tokens(sequences, 8))
+
+
+@given(SEQUENCES, st.integers(0, 60))
+def test_prompts_are_served_in_order_within_their_room(sequences: list[Waiting], room: int) -> None:
+    """The first gets all it can use before the next gets any; nobody who generates is among them."""
+    shares = prompts(sequences, room, 60)
+    assert sum(share.tokens for share in shares) <= room
+    assert [share.sequence for share in shares] == [item for item in sequences if item.left > 1][: len(shares)]
+    for share in shares[:-1]:
+        assert share.tokens == share.sequence.left
+
+
+@given(SEQUENCES, st.integers(0, 60))
+def test_a_prompt_is_never_cut_to_a_single_token(sequences: list[Waiting], room: int) -> None:
+    """Neither what is computed nor what is left for later is one token."""
+    for share in prompts(sequences, room, 60):
+        assert share.tokens > 1
+        assert share.sequence.left - share.tokens != 1
+
+
+@given(SEQUENCES, st.integers(4, 60))
+def test_prompts_get_on(sequences: list[Waiting], room: int) -> None:
+    """With room for four tokens every prompt is finished in a bounded number of steps."""
+    left = [item.left for item in sequences if item.left > 1]
+    for _ in range(len(left) * 40):
+        if not left:
+            return
+        shares = prompts([Waiting(tokens) for tokens in left], room, 7)
+        assert shares
+        for place, share in enumerate(shares):
+            left[place] -= share.tokens
+        left = [tokens for tokens in left if tokens]
+    assert not left
+
+
+def test_halving_ends() -> None:
+    """Single tokens cannot be halved."""
+    shares = [Share(Waiting(9), 5), Share(Waiting(1), 1)]  # type: ignore[arg-type]
+    assert [share.tokens for share in halve(shares)] == [3, 1]
+    assert halve([Share(Waiting(1), 1)]) == []  # type: ignore[arg-type]
+
+
+def test_the_pace_follows_the_machine() -> None:
+    """Prompt tokens fit into the pause; four times as many while nobody waits; never below 16 or above the batch."""
+    pace = Pace(most=512, pause=0.5)
+    for _ in range(30):
+        pace.observe(100, 1.0)
+    assert pace.prompt_tokens(generating=True) == pytest.approx(50, abs=2)
+    assert pace.prompt_tokens(generating=False) == pytest.approx(200, abs=4)
+    for _ in range(30):
+        pace.observe(100, 0.001)
+    assert pace.prompt_tokens(generating=True) == 512
+    for _ in range(60):
+        pace.observe(16, 100.0)
+    assert pace.prompt_tokens(generating=True) == 16
+
+
+def test_small_batches_say_nothing_of_the_pace() -> None:
+    """A few tokens take as long as one."""
+    pace = Pace(most=512, pause=0.5)
+    before = pace.prompt_tokens(generating=True)
+    pace.observe(3, 0.001)
+    assert pace.prompt_tokens(generating=True) == before

@@ -1,0 +1,87 @@
+"""The operators' commands, as programs beside running servers."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.end_to_end.process import Server, Start, eventually
+
+ECHO = ('models=[{name="echo", backend="echo", slots=4, tokens_per_second=40, context=100000}]', "demo=false")
+QUICK = ("queue.lease=2", "queue.beat=0.5", "queue.reclaim_interval=0.5")
+
+
+def velesio(folder: Path, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    options = [part for one in (f"server.data_dir={folder / 'data'}", *settings) for part in ("--set", one)]
+    command = [sys.executable, "-m", "velesio", *arguments, *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+
+
+def listed(folder: Path, *arguments: str, settings: tuple[str, ...] = ()) -> list[dict[str, object]]:
+    answer = velesio(folder, *arguments, "--json", settings=settings)
+    assert answer.returncode == 0, answer.stderr
+    found: list[dict[str, object]] = json.loads(answer.stdout)
+    return found
+
+
+def test_the_server_of_this_machine_is_found(start: Start, folder: Path) -> None:
+    """Beside `--role all` nothing must be configured: a failed job is listed, queued again, cancelled."""
+    server = start("all", *ECHO).ready()
+    assert server.post("/completion", {"prompt": "[[fail why]] a b c"})[0] == 500
+    [dead] = listed(folder, "jobs", "list", "--state", "failed")
+    assert (dead["reason"], dead["worker"] != "") == ("why", True)
+    job = str(dead["id"])
+    assert velesio(folder, "jobs", "show", job).stdout.startswith(f"id         {job}\n")
+    assert velesio(folder, "jobs", "requeue", job).stdout == f"{job}: queued again\n"
+    eventually(lambda: listed(folder, "jobs", "list", "--state", "failed"))
+    again = velesio(folder, "jobs", "cancel", job)
+    assert (again.returncode, again.stdout) == (1, f"{job}: nothing was done, it is failed\n")
+
+
+def test_a_drained_worker_ends_without_a_loss(start: Start, broker_url: str, folder: Path) -> None:
+    """`workers drain --wait` under load: the worker finishes what it holds, leaves and exits with 0; the other one
+    answers the rest."""
+    common = (f"redis.url={broker_url}", *QUICK, *ECHO)
+    workers = [start("worker", *common, f"worker.id=worker-{number}") for number in range(2)]
+    gateway = start("gateway", *common)
+    for worker in workers:
+        worker.ready()
+    gateway.ready()
+    eventually(lambda: len(listed(folder, "workers", "list", settings=common)) == 2)
+    asked = {"prompt": "[[tokens 40]] one two three", "n_predict": 40}
+    with ThreadPoolExecutor(16) as pool:
+        answers = [pool.submit(gateway.post, "/completion", asked) for _ in range(16)]
+        eventually(lambda: all(worker["jobs"] for worker in listed(folder, "workers", "list", settings=common)))
+        drained = velesio(folder, "workers", "drain", "worker-0", "--wait", settings=common)
+        assert (drained.returncode, drained.stderr) == (0, "")
+        first, second = drained.stdout.splitlines()
+        assert first.startswith("worker-0.")
+        assert (first.endswith(": draining"), second.endswith(": has left")) == (True, True)
+        texts = {answer.result(60)[1]["content"] for answer in answers}
+    assert len(texts) == 1
+    assert workers[0].process.wait(10) == 0
+    assert [job["crashes"] for job in listed(folder, "jobs", "list", settings=common)] == [0] * 16
+    [left] = listed(folder, "workers", "list", settings=common)
+    assert left["name"] == "worker-1"
+
+
+def test_the_gateway_of_a_drained_all_in_one_stays(start: Start, folder: Path) -> None:
+    """The worker part leaves, the HTTP side goes on and says why it is not ready; the end is orderly."""
+    server = start("all", *ECHO).ready()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.post, "/completion", {"prompt": "[[tokens 40]] a b c", "n_predict": 40})
+        eventually(lambda: busy(server))
+        drained = velesio(folder, "workers", "drain", "--all", "--wait")
+        assert (drained.returncode, drained.stderr) == (0, "")
+        assert answer.result(60)[0] == 200
+    assert server.get("/livez")[0] == 200
+    status, body = server.get("/readyz")
+    assert (status, b"no worker" in body) == (503, True)
+    assert server.stop() == 0
+
+
+def busy(server: Server) -> bool:
+    """Whether the queue's status shows a job that runs."""
+    return bool(json.loads(server.get("/queue/status")[1])["active"])

@@ -1,0 +1,183 @@
+"""What an operator sees and does at the broker."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.queue.worker import done, text, until, working
+from velesio.jobs import Failed, JobState, Priority
+from velesio.operate import Desk
+from velesio.queue.client import JobQueue
+
+
+class Session:
+    """A desk and what it said."""
+
+    def __init__(self, broker: Any) -> None:
+        self.said: list[str] = []
+        self.desk = Desk(broker, self.said.append)
+        self.queue = JobQueue(broker)
+
+    def told(self) -> list[str]:
+        """What was said since the last call."""
+        said, self.said[:] = list(self.said), []
+        return said
+
+    def json(self) -> Any:
+        return json.loads("\n".join(self.told()))
+
+
+@pytest.fixture
+def session(broker: Any) -> Session:
+    return Session(broker)
+
+
+SECRET = "Xylophones of Zanzibar"
+FAILURE = Failed("job_failed", "the model \x1b[31mbroke\nin two", traceback="Traceback\n  File 'x'\nRuntimeError: y")
+
+
+async def failed(session: Session, worker: Any) -> str:
+    """A dead letter."""
+    await session.queue.enqueue(job := text(SECRET, tenant="studio", priority=Priority.BATCH))
+    await worker.leases.settle(await worker.one(), FAILURE)
+    return job.id
+
+
+async def test_jobs_are_listed_by_state(session: Session, broker: Any) -> None:
+    """A row for each job of the state, under a heading; without a state those of all states, the latest first."""
+    async with working(broker) as worker:
+        dead = await failed(session, worker)
+        await session.queue.enqueue(running := text())
+        lease = await worker.one()
+        await session.queue.enqueue(waiting := text())
+        assert await session.desk.list_jobs(JobState.FAILED, 10, json=False)
+        heading, row = session.told()
+        assert heading.split() == ["ID", "STATE", "MODEL", "TENANT", "PRIORITY", "QUEUED", "ATTEMPTS", "CRASHES", "WORKER", "REASON"]  # fmt: skip  # noqa: E501
+        assert row.split()[:5] == [dead, "failed", "m", "studio", "batch"]
+        assert row.endswith("job_failed: the model  [31mbroke in two")
+        await session.desk.list_jobs(None, 10, json=True)
+        assert [job["id"] for job in session.json()] == [waiting.id, running.id, dead]
+        await session.desk.list_jobs(None, 10, json=False)
+        assert [row.split()[1] for row in session.told()] == ["STATE", "queued", "running", "failed"]
+        await session.desk.list_jobs(JobState.CANCELLED, 10, json=False)
+        assert len(session.told()) == 1
+        await worker.leases.settle(lease, done())
+        await session.queue.cancel(waiting.id)
+
+
+async def test_a_job_is_shown_without_its_prompt(session: Session, broker: Any) -> None:
+    """Reason and traceback, times and counts; what was asked only on demand."""
+    async with working(broker) as worker:
+        dead = await failed(session, worker)
+        assert await session.desk.show_job(dead, params=False, json=False)
+        said = "\n".join(session.told())
+        for words in (
+            "state      failed",
+            "reason     the model  [31mbroke in two",
+            "  RuntimeError: y",
+            "attempts   1",
+        ):
+            assert words in said
+        assert SECRET not in said
+        assert await session.desk.show_job(dead, params=True, json=False)
+        assert SECRET in "\n".join(session.told())
+        assert await session.desk.show_job(dead, params=True, json=True)
+        shown = session.json()
+        assert shown["params"] == {"type": "completion", "prompt": SECRET}
+        assert (shown["worker"], shown["traceback"]) == (worker.leases.owner, FAILURE.traceback)
+        assert not await session.desk.show_job("unknown", params=False, json=False)
+        assert "no such job" in session.told()[0]
+
+
+async def test_a_done_job_shows_sizes_not_words(session: Session, broker: Any) -> None:
+    """The answer is its asker's."""
+    async with working(broker) as worker:
+        await session.queue.enqueue(job := text(SECRET))
+        await worker.leases.settle(await worker.one(), done(SECRET))
+    await session.desk.show_job(job.id, params=True, json=True)
+    shown = session.json()
+    assert shown["result"] == {"prompt_tokens": 0, "completion_tokens": 0, "stop": "eos"}
+    assert SECRET not in json.dumps(shown)
+
+
+async def test_a_waiting_job_shows_its_place(session: Session, broker: Any) -> None:
+    """How many are ahead, and when it may begin, if anybody knows."""
+    jobs = [text(), text()]
+    for job in jobs:
+        await session.queue.enqueue(job)
+    await session.desk.show_job(jobs[1].id, params=False, json=True)
+    shown = session.json()
+    assert (shown["position"], shown["eta"]) == (1, None)
+    assert await session.desk.cancel_jobs([job.id for job in jobs])
+
+
+async def test_jobs_are_cancelled_wherever_they_are(session: Session, broker: Any) -> None:
+    """A waiting job is cancelled at once, the worker of a running one is told; what has ended is left alone."""
+    async with working(broker) as worker:
+        await session.queue.enqueue(running := text())
+        lease = await worker.one()
+        await session.queue.enqueue(waiting := text())
+        assert await session.desk.cancel_jobs([waiting.id, running.id])
+        assert session.told() == [f"{waiting.id}: cancelled", f"{running.id}: its worker is told to end it"]
+        await until(lambda: worker.aborted == [(running.id, "cancelled by an operator")])
+        await worker.leases.settle(lease, done())
+    assert not await session.desk.cancel_jobs([waiting.id, running.id, "unknown"])
+    first, second, third = session.told()
+    assert (first, second) == (
+        f"{waiting.id}: nothing was done, it is cancelled",
+        f"{running.id}: nothing was done, it is done",
+    )
+    assert third.startswith("unknown: no such job")
+
+
+async def test_failed_jobs_are_queued_again(session: Session, broker: Any) -> None:
+    """Only failed ones; one that cannot be does not keep the others from it."""
+    async with working(broker) as worker:
+        dead = await failed(session, worker)
+        assert not await session.desk.requeue_jobs(["unknown", dead])
+        assert session.told()[1] == f"{dead}: queued again"
+        assert not await session.desk.requeue_jobs([dead])
+        assert session.told() == [f"{dead}: nothing was done, it is queued"]
+        lease = await worker.one()
+        assert (lease.job.id, lease.job.tenant) == (dead, "studio")
+        await worker.leases.settle(lease, done())
+
+
+async def test_workers_are_listed_with_what_they_compute(session: Session, broker: Any) -> None:
+    """Name, models, jobs in hand, slots, and when they were last heard."""
+    async with working(broker) as worker:
+        await session.queue.enqueue(job := text())
+        lease = await worker.one()
+        worker.leases._heart.now()
+
+        async def listed() -> bool:
+            await session.desk.list_workers(json=False)
+            return job.id in session.told()[-1]
+
+        await until(listed)
+        await session.desk.list_workers(json=True)
+        [shown] = session.json()
+        assert (shown["name"], shown["id"], shown["state"]) == ("w", worker.leases.owner, "ready")
+        assert (shown["models"], shown["jobs"], shown["slots"]) == (["m"], [job.id], 4)
+        await worker.leases.settle(lease, done())
+
+
+async def test_workers_are_told_to_leave(session: Session, broker: Any) -> None:
+    """By name, by id or all; waiting for it ends when they have left, and a wrong name is said."""
+    async with working(broker, "one") as one, working(broker, "two") as two:
+        assert not await session.desk.drain_workers(["three"], wait=False)
+        assert "there are one." in session.told()[0]
+        draining = asyncio.create_task(session.desk.drain_workers(["one", two.leases.owner], wait=True))
+        for worker in (one, two):
+            await asyncio.wait_for(worker.told_to_leave.wait(), 5)
+            await worker.leases.close()
+        assert await asyncio.wait_for(draining, 5)
+        said = session.told()
+        assert said[:2] == [f"{one.leases.owner}: draining", f"{two.leases.owner}: draining"]
+        assert sorted(said[2:]) == sorted(f"{worker.leases.owner}: has left" for worker in (one, two))
+    async with working(broker, "three") as three:
+        assert await session.desk.drain_workers(None, wait=False)
+        await asyncio.wait_for(three.told_to_leave.wait(), 5)
+    assert await session.desk.drain_workers(None, wait=True)
