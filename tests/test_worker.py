@@ -215,3 +215,21 @@ class Broken:
 
     def load(self, card: object, report: object) -> None:
         raise OSError("no such file")
+
+
+async def test_a_job_cancelled_before_it_was_accepted_ends(broker: Broker) -> None:
+    """An order that comes while the lease is on its way from the queue is obeyed as soon as the job is here."""
+    queue = JobQueue(broker)
+    async with listening(broker) as inbox, working(broker, spec(tokens_per_second=1)) as worker:
+        take = worker._leases.take
+
+        async def overtaken(*arguments: Any, **options: Any) -> Any:
+            leases = await take(*arguments, **options)
+            for lease in leases:
+                await queue.cancel(lease.job.id, "no")
+                while not lease.ending:
+                    await asyncio.sleep(0.005)
+            return leases
+
+        worker._leases.take = overtaken  # type: ignore[method-assign]
+        assert (await ask(broker, inbox, "a b c d e f g h", max_tokens=800))[-1] == Cancelled("no")

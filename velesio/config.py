@@ -41,6 +41,7 @@ class ServerSection(Section, frozen=True, kw_only=True):
     max_image_body: PositiveInt = 32 * _MIB
     max_headers: PositiveInt = 16 * 1024
     request_timeout: Seconds = 300.0
+    background_timeout: Seconds = 86400.0
     keepalive_timeout: Seconds = 75.0
     sse_ping_interval: Seconds = 15.0
     loading_wait: Annotated[float, Meta(ge=0)] = 0.0
@@ -142,6 +143,14 @@ class Config(Section, frozen=True, kw_only=True):
     models: tuple[ModelSection, ...] = ()
     backends: dict[str, dict[str, Any]] = {}
     demo: bool = True
+
+    @property
+    def blob_folder(self) -> Path | None:
+        """Where blobs are files; None: they are in the broker, where workers of other machines find them too."""
+        store = self.blobs.store
+        if store == "auto":
+            store = "broker" if self.redis.url else "files"
+        return self.server.data_dir / "blobs" / self.redis.prefix if store == "files" else None
 
 
 def load(

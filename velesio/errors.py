@@ -12,7 +12,8 @@ VelesioError (500 internal_error)
 ├── Unauthorized (401 invalid_api_key)
 ├── Forbidden (403 forbidden)
 ├── Conflict (409 conflict)
-│   └── KeyReused (422 idempotency_key_reused)
+│   ├── KeyReused (422 idempotency_key_reused)
+│   └── JobUnfinished (409 job_unfinished)
 ├── TooMany (429 rate_limited)
 │   └── TenantQueueFull (429 tenant_queue_full)
 ├── Unavailable (503 unavailable)
@@ -143,6 +144,12 @@ class KeyReused(Conflict):
 
     code = "idempotency_key_reused"
     status = 422
+
+
+class JobUnfinished(Conflict):
+    """The job has not ended; try again later."""
+
+    code = "job_unfinished"
 
 
 class TooMany(VelesioError):

@@ -158,6 +158,11 @@ def new_id() -> str:
     return f"{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
 
 
+def born(job_id: str) -> float:
+    """When an id was made, in unix seconds."""
+    return int(job_id[:12], 16) / 1000
+
+
 class Usage(msgspec.Struct, frozen=True, array_like=True):
     """Tokens, for limits and bills."""
 

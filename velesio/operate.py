@@ -31,7 +31,7 @@ async def at_desk(config: Config, say: Callable[[str], None], work: "Callable[[D
         BrokerUnavailable
     """
     url = config.redis.url or await find_running(config.server.data_dir)
-    broker = await Broker.connect(config.redis, config.queue, url=url)
+    broker = await Broker.connect(config.redis, config.queue, url=url, blobs=config.blobs, folder=config.blob_folder)
     try:
         return await work(Desk(broker, say))
     finally:

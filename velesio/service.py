@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -100,7 +99,7 @@ async def _connected(config: Config, role: Role, stop: StopSignal, stack: AsyncE
     while not stop.asked.is_set():
         try:
             broker = await Broker.connect(
-                config.redis, config.queue, url=url, blobs=config.blobs, folder=blob_folder(config)
+                config.redis, config.queue, url=url, blobs=config.blobs, folder=config.blob_folder
             )
         except BrokerUnavailable as error:
             log.warning("waiting for the broker", error=error.message, retry_seconds=delay)
@@ -111,14 +110,6 @@ async def _connected(config: Config, role: Role, stop: StopSignal, stack: AsyncE
             stack.push_async_callback(broker.close)
             return broker
     return None
-
-
-def blob_folder(config: Config) -> Path | None:
-    """Where blobs are files; None: they are in the broker, where workers of other machines find them too."""
-    store = config.blobs.store
-    if store == "auto":
-        store = "broker" if config.redis.url else "files"
-    return config.server.data_dir / "blobs" / config.redis.prefix if store == "files" else None
 
 
 async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> Worker:

@@ -171,7 +171,8 @@ class Worker:
             self._taking.cancel()
 
     def _accept(self, lease: Lease) -> None:
-        self._held[lease.job.id] = Held(lease, time.monotonic())
+        # An order to abort it may have come before the lease did.
+        self._held[lease.job.id] = Held(lease, time.monotonic(), cancelled=bool(lease.ending))
         self.residency.reserve(lease.job.model)
         metrics.child(metrics.jobs_inflight, lease.job.model).inc()
         self._spawn(self._perform(lease))

@@ -111,6 +111,21 @@ def test_a_drain_without_a_broker_ends(start: Start, make_broker: MakeBroker, si
     assert again.process.poll() is None
 
 
+def test_a_gateway_without_a_broker_ends(start: Start, make_broker: MakeBroker) -> None:
+    """With streams under way and the broker gone it tells its clients and ends soon after its drain."""
+    broker = make_broker()
+    common = (f"redis.url={broker.url}", *QUICK, echo(), "server.drain_timeout=1")
+    start("worker", *common).ready()
+    gateway = start("gateway", *common).ready()
+    streams = [Stream(gateway, asks(1000)).reaches(3) for _ in range(3)]
+    broker.kill()
+    began = time.monotonic()
+    assert gateway.stop() == 0
+    assert time.monotonic() - began < 10
+    for stream in streams:
+        assert "shutting down" in stream.ended().error["message"]
+
+
 def test_a_step_that_never_returns_keeps_nobody(start: Start, make_broker: MakeBroker) -> None:
     """A draining worker whose engine hangs gives the jobs back and ends, for others to try them."""
     broker = make_broker()

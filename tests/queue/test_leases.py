@@ -317,3 +317,26 @@ async def test_no_broker_at_the_start_leaves_nothing_behind(broker, valkey_url) 
         assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
         await remote.close()
         await proxy.mend()
+
+
+async def test_an_order_may_come_before_its_lease(connect) -> None:
+    """A cancel that overtakes the answer which hands the job over is not lost until the next beat."""
+    broker = await connect(beat=30.0, lease=60.0)
+    queue = JobQueue(broker)
+    real = broker.run
+    async with working(broker) as worker:
+
+        async def overtaken(name, *arguments, **options):
+            answer = await real(name, *arguments, **options)
+            if name == "take" and answer[0]:
+                assert await queue.cancel(job.id, "no")
+                await until(lambda: worker.leases._early)
+            return answer
+
+        broker.run = overtaken
+        await queue.enqueue(job := text())
+        lease = await worker.one()
+        broker.run = real
+        assert lease.ending == "no"
+        assert await worker.leases.settle(lease, Cancelled())
+        assert (await queue.record(job.id)).result == Cancelled("no")

@@ -4,12 +4,12 @@ from typing import Any
 
 from aiohttp import web
 
-from velesio.http import llamacpp, middleware, models, openai, pages, status
+from velesio.http import background, llamacpp, middleware, models, openai, pages, status
 from velesio.http.gateway import GATEWAY, Gateway
 
 __all__ = ["Gateway", "build", "runner"]
 
-_ROUTES = [*pages.ROUTES, *status.ROUTES, *models.ROUTES, *llamacpp.ROUTES, *openai.ROUTES]
+_ROUTES = [*pages.ROUTES, *status.ROUTES, *models.ROUTES, *llamacpp.ROUTES, *openai.ROUTES, *background.ROUTES]
 
 
 def build(gateway: Gateway) -> web.Application:

@@ -12,7 +12,6 @@ from aiohttp import web
 from velesio import metrics
 from velesio.backends.base import ModelCard
 from velesio.errors import (
-    BrokerUnavailable,
     Forbidden,
     ModelNotFound,
     NoWorker,
@@ -37,7 +36,6 @@ from velesio.jobs import (
     TextResult,
 )
 from velesio.queue.registry import Registry
-from velesio.queue.replies import Watch
 
 log = structlog.get_logger("velesio.http")
 
@@ -156,9 +154,8 @@ async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator
             open_jobs[index] = job.id
             try:
                 await gateway.queue.enqueue(job)
-            except BrokerUnavailable:
-                raise
             except VelesioError:
+                # Not queued; or, if the broker does not answer, cancelled by the queue when it does.
                 del open_jobs[index]
                 raise
         request[QUEUED] = True
@@ -177,7 +174,7 @@ async def _cancel(gateway: Gateway, job_ids: Sequence[str]) -> None:
         try:
             await gateway.queue.cancel(job_id, "nobody waits for the answer")
         except VelesioError as error:
-            # The job's deadline will end it.
+            # The queue cancels this one later; the deadline ends the others.
             log.warning("job not cancelled", job_id=job_id, code=error.code)
             return
 
@@ -189,10 +186,11 @@ class Answers:
     def __init__(
         self,
         jobs: Sequence[Job],
-        watches: Sequence[Watch],
+        watches: Sequence[AsyncIterator[list[Event]]],
         open_jobs: dict[int, str],
         arrived: float,
     ) -> None:
+        self.ids = [job.id for job in jobs]
         self.results: dict[int, Result] = {}
         """By index, as the jobs get done."""
         self._source = _Single(watches[0]) if len(watches) == 1 else _Merged(watches)
@@ -269,7 +267,7 @@ class Answers:
                 del self._open[index]
             elif isinstance(event, Failed | Cancelled):
                 del self._open[index]
-                self._error = _error_of(event)
+                self._error = error_of(event)
                 batch = batch[:place]
                 break
         self._pace.observe(batch)
@@ -278,7 +276,8 @@ class Answers:
         return batch
 
 
-def _error_of(event: Failed | Cancelled) -> VelesioError:
+def error_of(event: Failed | Cancelled) -> VelesioError:
+    """What is raised for a job that was not done."""
     if isinstance(event, Failed):
         return from_code(event.code, event.message, event.details)
     return from_code("cancelled", f"the job was cancelled: {event.reason}" if event.reason else "")
@@ -287,7 +286,7 @@ def _error_of(event: Failed | Cancelled) -> VelesioError:
 class _Single:
     """One watch."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: AsyncIterator[list[Event]]) -> None:
         self._watch = watch
 
     async def __anext__(self) -> list[Numbered]:
@@ -300,13 +299,13 @@ class _Single:
 class _Merged:
     """Several watches as one: a batch is what has come of all of them since the last one."""
 
-    def __init__(self, watches: Sequence[Watch]) -> None:
+    def __init__(self, watches: Sequence[AsyncIterator[list[Event]]]) -> None:
         self._ready: list[Numbered] = []
         self._error: BaseException | None = None
         self._wake = asyncio.Event()
         self._pumps = [asyncio.create_task(self._pump(index, watch)) for index, watch in enumerate(watches)]
 
-    async def _pump(self, index: int, watch: Watch) -> None:
+    async def _pump(self, index: int, watch: AsyncIterator[list[Event]]) -> None:
         try:
             async for batch in watch:
                 self._ready.extend((index, event) for event in batch)

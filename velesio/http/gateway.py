@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import structlog
 from aiohttp import web
@@ -15,13 +15,17 @@ from velesio.queue.client import JobQueue
 from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox
 
-if TYPE_CHECKING:
-    from velesio.http.dispatch import Answers
-
 log = structlog.get_logger("velesio.http")
 
 LOADING = "the first model is being loaded"
 NO_MODEL = "no worker serves a model"
+
+
+class Stream(Protocol):
+    """Something that a client is being told."""
+
+    def abort(self, error: VelesioError) -> None:
+        """End it with `error`, at its next step."""
 
 
 class Gateway:
@@ -44,7 +48,7 @@ class Gateway:
         self.keys = keys
         self.server = server
         self.draining = False
-        self.answers: set[Answers] = set()
+        self.answers: set[Stream] = set()
         self._idle = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -95,7 +99,7 @@ class Gateway:
                 return False
         return True
 
-    def ended(self, answers: "Answers") -> None:
+    def ended(self, answers: Stream) -> None:
         """Forget an answer that has ended."""
         self.answers.discard(answers)
         self._idle.set()
@@ -117,3 +121,7 @@ QUEUED = web.RequestKey("queued", bool)
 """Set once the request's jobs are in the queue."""
 JOB_ID = web.RequestKey("job_id", str)
 """Set where one job answers the request."""
+BODY = web.RequestKey("body", bytes)
+"""The body as it came, once it is read."""
+REPLAYED = web.RequestKey("replayed", bool)
+"""Set where the answer is that of an earlier request."""

@@ -10,13 +10,26 @@ from aiohttp import web
 
 from velesio.errors import VelesioError
 from velesio.http import gaps, sse
-from velesio.http.dispatch import answers_to, find_model, jobs_of
+from velesio.http.dispatch import find_model, jobs_of
 from velesio.http.families import NATIVE
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import Generation, completions_of, generation_of
+from velesio.http.idempotency import answers_to
 from velesio.http.usage import finish_reason, timings_of, usage_of
 from velesio.http.wire import answer_id, convert, encode, json_response, read_object, within
-from velesio.jobs import Completed, Completion, Delta, Event, Sampling, Started, TextResult, Timings, Usage
+from velesio.jobs import (
+    Completed,
+    Completion,
+    Delta,
+    Event,
+    Sampling,
+    Started,
+    TextResult,
+    Timings,
+    Usage,
+    born,
+    new_id,
+)
 
 
 class _Body(msgspec.Struct):
@@ -60,11 +73,13 @@ def read(raw: Mapping[str, Any]) -> Asked:
 class Writer:
     """Writes what one request gets, in llama.cpp's shapes."""
 
-    def __init__(self, asked: Asked, model: str) -> None:
+    def __init__(self, asked: Asked, model: str, job_id: str = "") -> None:
+        """`job_id` is that of the (first) job that answers; the answer is called after it."""
+        job_id = job_id or new_id()
         self.asked = asked
         self.model = model
-        self.id = answer_id("cmpl")
-        self.created = int(time.time())
+        self.id = answer_id("cmpl", job_id)
+        self.created = int(born(job_id))
         self.began = time.monotonic()
 
     def final(self, index: int, result: TextResult, content: str, tokens: Sequence[int]) -> dict[str, Any]:
@@ -98,6 +113,11 @@ class Writer:
     def whole(self, index: int, result: TextResult) -> dict[str, Any]:
         """The answer to one prompt without streaming."""
         return self.final(index, result, result.text, result.tokens if self.asked.body.return_tokens else ())
+
+    def answer(self, results: Sequence[TextResult]) -> dict[str, Any] | list[dict[str, Any]]:
+        """The answer to the request without streaming."""
+        wholes = [self.whole(index, result) for index, result in enumerate(results)]
+        return wholes[0] if len(wholes) == 1 else wholes
 
     def openai_fields(self, index: int, text: str, reason: str | None) -> dict[str, Any]:
         """What OpenAI's text completions have beside the native fields."""
@@ -277,15 +297,14 @@ async def completion(request: web.Request) -> web.StreamResponse:
     asked = read(await read_object(request, request.app[GATEWAY].server.max_body))
     generation = asked.generation
     card = await find_model(request, generation.model, "text")
-    writer = Writer(asked, card.name)
     jobs = jobs_of(request, card.name, asked.params, stream=generation.stream)
     async with answers_to(request, jobs) as answers:
+        writer = Writer(asked, card.name, answers.ids[0])
         if generation.stream:
             await answers.begin()
             return await sse.respond(request, answers, Frames(writer), generation.ping_interval)
         results = await answers.texts()
-    wholes = [writer.whole(index, result) for index, result in enumerate(results)]
-    return json_response(wholes[0] if len(wholes) == 1 else wholes)
+    return json_response(writer.answer(results))
 
 
 ROUTES = [web.post("/completion", completion), web.post("/completions", completion)]

@@ -14,7 +14,7 @@ from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
 from velesio.http import status
 from velesio.http.families import family_of, headers_of, unexpected
-from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REQUEST_ID
+from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, REQUEST_ID
 from velesio.http.wire import json_response
 
 log = structlog.get_logger("velesio.http")
@@ -165,6 +165,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
     if JOB_ID in request:
         response.headers["X-Velesio-Job-Id"] = request[JOB_ID]
+    if REPLAYED in request:
+        response.headers["Idempotent-Replayed"] = "true"
 
 
 MIDDLEWARES = [observe, shape_errors, preflight, authenticate]

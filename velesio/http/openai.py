@@ -1,8 +1,7 @@
 """OpenAI's API: chat completions and text completions."""
 
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -11,13 +10,14 @@ from velesio import __version__
 from velesio.errors import VelesioError
 from velesio.http import gaps, sse
 from velesio.http.conversation import messages_of, template_kwargs_of
-from velesio.http.dispatch import answers_to, find_model, jobs_of
+from velesio.http.dispatch import find_model, jobs_of
 from velesio.http.families import OPENAI
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import Generation, completions_of, generation_of
+from velesio.http.idempotency import answers_to
 from velesio.http.usage import finish_reason, timings_of, usage_of
 from velesio.http.wire import answer_id, bad_field, convert, encode, json_response, read_object
-from velesio.jobs import Chat, Completed, Completion, Delta, Event, TextResult
+from velesio.jobs import Chat, Completed, Completion, Delta, Event, TextResult, born, new_id
 
 FINGERPRINT = f"velesio-{__version__}"
 
@@ -88,11 +88,13 @@ class _Writer:
     prefix: str
     object: str
 
-    def __init__(self, asked: Asked, model: str) -> None:
+    def __init__(self, asked: Asked, model: str, job_id: str = "") -> None:
+        """`job_id` is that of the (first) job that answers; the answer is called after it."""
+        job_id = job_id or new_id()
         self.asked = asked
         self.model = model
-        self.id = answer_id(self.prefix)
-        self.created = int(time.time())
+        self.id = answer_id(self.prefix, job_id)
+        self.created = int(born(job_id))
 
     def whole(self, results: Sequence[TextResult]) -> dict[str, Any]:
         """The answer without streaming."""
@@ -110,6 +112,9 @@ class _Writer:
     def choice(self, index: int, result: TextResult) -> dict[str, Any]:
         """One of the answers."""
         raise NotImplementedError
+
+
+_W = TypeVar("_W", bound=_Writer)
 
 
 class ChatWriter(_Writer):
@@ -247,26 +252,26 @@ class CompletionFrames(_Frames):
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions`."""
     asked = read_chat(await read_object(request, request.app[GATEWAY].server.max_body))
-    card = await find_model(request, asked.generation.model, "text")
-    writer = ChatWriter(asked, card.name)
-    return await _answer(request, writer, ChatFrames(writer))
+    return await _answer(request, asked, ChatWriter, ChatFrames)
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
     """`POST /v1/completions`."""
     asked = read_completion(await read_object(request, request.app[GATEWAY].server.max_body))
-    card = await find_model(request, asked.generation.model, "text")
-    writer = CompletionWriter(asked, card.name)
-    return await _answer(request, writer, CompletionFrames(writer))
+    return await _answer(request, asked, CompletionWriter, CompletionFrames)
 
 
-async def _answer(request: web.Request, writer: _Writer, frames: sse.Framing) -> web.StreamResponse:
-    generation = writer.asked.generation
-    jobs = jobs_of(request, writer.model, writer.asked.params, stream=generation.stream)
+async def _answer(
+    request: web.Request, asked: Asked, write: type[_W], frame: Callable[[_W], sse.Framing[Event]]
+) -> web.StreamResponse:
+    generation = asked.generation
+    card = await find_model(request, generation.model, "text")
+    jobs = jobs_of(request, card.name, asked.params, stream=generation.stream)
     async with answers_to(request, jobs) as answers:
+        writer = write(asked, card.name, answers.ids[0])
         if generation.stream:
             await answers.begin()
-            return await sse.respond(request, answers, frames, generation.ping_interval)
+            return await sse.respond(request, answers, frame(writer), generation.ping_interval)
         results = await answers.texts()
     return json_response(writer.whole(results))
 

@@ -2,18 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 from aiohttp import web
 
 from velesio.errors import VelesioError
-from velesio.http.dispatch import Answers
 from velesio.http.families import unexpected
 from velesio.http.gateway import GATEWAY, REQUEST_ID
-from velesio.jobs import Event
 
 log = structlog.get_logger("velesio.http")
 
@@ -26,13 +24,17 @@ DONE = b"data: [DONE]\n\n"
 COMMENT = b":\n\n"
 
 
-class Framing(Protocol):
+_E = TypeVar("_E")
+_E_contra = TypeVar("_E_contra", contravariant=True)
+
+
+class Framing(Protocol[_E_contra]):
     """What one family's stream looks like. Each `bytes` is one whole event."""
 
     one_by_one: bool
     """Whether each event needs a write, and so an HTTP chunk, of its own."""
 
-    def frames(self, index: int, event: Event) -> Sequence[bytes]:
+    def frames(self, index: int, event: _E_contra) -> Sequence[bytes]:
         """What the client gets for an event of the job with that index."""
 
     def ping(self) -> bytes:
@@ -51,7 +53,10 @@ def event(data: bytes) -> bytes:
 
 
 async def respond(
-    request: web.Request, answers: Answers, framing: Framing, ping_interval: float | None = None
+    request: web.Request,
+    answers: AsyncIterable[Sequence[tuple[int, _E]]],
+    framing: Framing[_E],
+    ping_interval: float | None = None,
 ) -> web.StreamResponse:
     """Streams `answers`, whose first event has come; `ping_interval` is in seconds, the server's if None, 0 or less
     for no pings.
@@ -73,7 +78,9 @@ async def respond(
     return response
 
 
-async def _copy(request: web.Request, answers: Answers, framing: Framing, stream: "_Stream") -> None:
+async def _copy(
+    request: web.Request, answers: AsyncIterable[Sequence[tuple[int, _E]]], framing: Framing[_E], stream: "_Stream"
+) -> None:
     try:
         async for batch in answers:
             await stream.write([frame for index, event in batch for frame in framing.frames(index, event)])
@@ -108,7 +115,7 @@ class _Stream:
 
 
 @asynccontextmanager
-async def _pinging(stream: _Stream, framing: Framing, interval: float) -> AsyncIterator[None]:
+async def _pinging(stream: _Stream, framing: Framing[_E], interval: float) -> AsyncIterator[None]:
     """Pings after each `interval` of silence. A task of its own costs nothing for each token, a timeout around each
     wait would."""
     if interval <= 0:
@@ -121,7 +128,7 @@ async def _pinging(stream: _Stream, framing: Framing, interval: float) -> AsyncI
         task.cancel()
 
 
-async def _ping(stream: _Stream, framing: Framing, interval: float) -> None:
+async def _ping(stream: _Stream, framing: Framing[_E], interval: float) -> None:
     while True:
         left = stream.spoke + interval - time.monotonic()
         if left > 0:

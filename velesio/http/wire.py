@@ -3,8 +3,6 @@
 import functools
 import math
 import re
-import secrets
-import string
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +10,7 @@ import msgspec
 from aiohttp import http_exceptions, web
 
 from velesio.errors import BadRequest, BodyTooLarge
+from velesio.http.gateway import BODY
 
 T = TypeVar("T")
 
@@ -46,7 +45,8 @@ async def read_object(request: web.Request, limit: int) -> dict[str, Any]:
         BodyTooLarge: above `limit` bytes, before reading where the headers tell.
         BadRequest: no JSON, or not an object.
     """
-    return parse_object(await _read(request, limit))
+    request[BODY] = await _read(request, limit)
+    return parse_object(request[BODY])
 
 
 async def _read(request: web.Request, limit: int) -> bytes:
@@ -163,9 +163,6 @@ def clamped(value: float, low: float, high: float) -> float:
     return low if math.isnan(value) else min(max(value, low), high)
 
 
-_ALPHABET = string.ascii_letters + string.digits
-
-
-def answer_id(prefix: str) -> str:
-    """`prefix` and 32 random letters and digits."""
-    return f"{prefix}-{''.join(secrets.choice(_ALPHABET) for _ in range(32))}"
+def answer_id(prefix: str, job_id: str) -> str:
+    """The id of an answer: who has it can find its job."""
+    return f"{prefix}-{job_id}"

@@ -106,7 +106,7 @@ class Broker:
         """Seconds in which every call is answered or fails."""
         self._line = address.commands()
         self.doubtful: set[str] = set()
-        """Jobs whose enqueue got no answer: their callers were refused, so they are to be cancelled."""
+        """Jobs whose enqueue or cancellation got no answer: nobody waits for them, so they are to be cancelled."""
         self._waiting: deque[_Call] = deque()
         self._sender: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None

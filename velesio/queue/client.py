@@ -111,7 +111,8 @@ class JobQueue:
             QueueFull, TenantQueueFull: with `retry_after` and, in `details`, `position` and `eta` (s or None).
             KeyReused: the idempotency key belongs to another request.
             BodyTooLarge: the params or the request are larger than `blobs.max_bytes`.
-            BrokerUnavailable: if it was queued nevertheless, it is cancelled when the broker is back.
+            BrokerUnavailable: if it was queued nevertheless, it is cancelled when the broker is back, or kept for who
+                asks again with its key.
         """
         payload, store, limit = wire.encode(job.params), self._broker.blobs, self._settings.max_payload
         same = (fingerprint or wire.fingerprint(job, payload)) if idempotency_key else ""
@@ -122,7 +123,8 @@ class JobQueue:
                 "enqueue", *self._arguments(job, params, request, key=idempotency_key, fingerprint=same, delay=delay)
             )
         except BrokerUnavailable:
-            self._broker.doubtful.add(job.id)
+            if not idempotency_key:  # who has a key finds the job with it when the broker is back
+                self._broker.doubtful.add(job.id)
             raise
         self._broker.doubtful.discard(job_id.decode())
         if status not in {b"OK", b"DUP"}:
@@ -133,8 +135,16 @@ class JobQueue:
         raise _refusal(status, position, eta)
 
     async def cancel(self, job_id: str, reason: str = "") -> bool:
-        """Cancel a job wherever it is. False: unknown or already final. A running one ends within a step."""
-        answer = await self._broker.run("cancel", job_id, 0, reason)
+        """Cancel a job wherever it is. False: unknown or already final. A running one ends within a step.
+
+        Raises:
+            BrokerUnavailable: it is cancelled when the broker is back.
+        """
+        try:
+            answer = await self._broker.run("cancel", job_id, 0, reason)
+        except BrokerUnavailable:
+            self._broker.doubtful.add(job_id)
+            raise
         stage = {b"ENDED": "waiting", b"ASKED": "running"}.get(answer)
         if stage:
             metrics.cancelled.labels(stage).inc()

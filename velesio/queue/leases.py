@@ -101,6 +101,8 @@ class Leases:
         self._wake = _WakeUp(broker)
         self._swept = 0.0
         self._recover = False
+        self._early: dict[str, str] = {}
+        """Orders that came before the leases that they are for: id → reason."""
         self._cached = Remembered()
         self._heart = Heartbeat(broker, self.owner, self._held, self._describe, self._hear_from_thread)
         self._orders = Listener(broker, broker.keys.cancels(self.owner), self._order)
@@ -251,6 +253,7 @@ class Leases:
                     taken.append(self._begin(line, payload, now))
             except msgspec.DecodeError as error:
                 await self._pass_on(line, error)
+        self._early.clear()
         # Together: a gateway that does not answer keeps each waiting for seconds.
         return [lease for lease in await asyncio.gather(*map(self._resume, taken)) if lease]
 
@@ -268,6 +271,7 @@ class Leases:
         lease = Lease(job, attempt, crashes, releases, entry.decode())
         if payload is not fields[-1]:
             lease.payload = fields[-1]
+        lease.ending = self._early.pop(job.id, "")
         if earlier := self._running.get(job.id):
             self._abort(earlier, LOST)  # it was taken from us without our noticing, and now comes back
         self._running[job.id] = lease
@@ -416,6 +420,8 @@ class Leases:
         lease = self._running.get(job_id)
         if lease and not lease.ending:
             self._abort(lease, reason or "cancelled")
+        elif job_id and not lease and self._taking:
+            self._early[job_id] = reason or "cancelled"  # the job is perhaps just being handed over
 
     def _abort(self, lease: Lease, reason: str) -> None:
         if lease.ending == LOST:

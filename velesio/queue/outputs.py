@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from velesio.errors import BrokerUnavailable, JobNotFound
@@ -22,7 +22,7 @@ _PATIENCE = 30.0
 _T = TypeVar("_T")
 
 
-async def follow(broker: Broker, job_id: str, after: int = 0) -> AsyncIterator[list[Said]]:
+async def follow(broker: Broker, job_id: str, after: int = 0) -> AsyncGenerator[list[Said], None]:
     """What a background job says, from the beginning or after the id `after`, in batches that are not empty, up to its
     final event; nothing if the reader has that already.
 

@@ -282,6 +282,16 @@ def test_a_long_prompt_does_not_hold_up_others(make_desk: Callable[..., Desk]) -
     assert steps > 2
 
 
+def test_a_short_prompt_overtakes_a_long_one(make_desk: Callable[..., Desk]) -> None:
+    """It has its first token while the long one, which came before, is still computed."""
+    desk = make_desk(context=512, slots=2, batch=32)
+    long = desk.start(completion(LONG * 3), stream=True)
+    short = desk.start(completion("One two three four five", max_tokens=1), stream=True)
+    desk.finish(short)
+    assert len(desk.of(long)) == 1
+    assert desk.finish(long)
+
+
 # Slots, limits, continuing
 
 

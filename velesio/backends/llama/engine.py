@@ -42,6 +42,8 @@ class LlamaEngine:
         self._pace = Pace(context.n_batch, options.pause)
         self._prompts_next = True
         """Whose turn it is where next tokens and prompts are computed apart."""
+        self._oldest_next = True
+        """Which prompt is first in the next step: the oldest, or the one with least to do."""
         self._scattered = 0
         """Steps since the running sequences' ids follow each other no more."""
         self._full = False
@@ -75,14 +77,16 @@ class LlamaEngine:
         most = self._context.n_batch
         ready = next_tokens(self._running, most)
         room = min(self._pace.prompt_tokens(generating=bool(ready)), most - len(ready))
-        waiting = prompts(self._running, room, self._context.n_ubatch)
+        waiting = prompts(self._in_line(), room, self._context.n_ubatch)
         if self._context.unified:
+            self._oldest_next = not self._oldest_next
             self._compute([*ready, *waiting])
         elif waiting and (self._prompts_next or not ready):
             # Each alone: in one batch the streams' lengths would decide how llama.cpp cuts and computes them, and
             # an answer would depend on who came at the same time.
             for share in waiting:
                 self._compute([share])
+            self._oldest_next = not self._oldest_next
             self._prompts_next = False
         else:
             self._gather(ready)
@@ -96,6 +100,11 @@ class LlamaEngine:
         self._running, self._waiting = [], []
         self._context.close()
         self._model.close()
+
+    def _in_line(self) -> list[Sequence]:
+        """The running sequences in the order in which their prompts are served: a short one need not wait for a long
+        one, and that still gets every second step."""
+        return self._running if self._oldest_next else sorted(self._running, key=lambda sequence: sequence.left)
 
     def _gather(self, ready: list[Share]) -> None:
         """Brings sequences that are computed together to neighbouring ids, if they stayed apart for some steps: each
@@ -153,11 +162,11 @@ class LlamaEngine:
     def _make_room(self, shares: list[Share]) -> list[Share]:
         """After cells ran out: what to try next. Kept prefixes go first, then the youngest sequence waits; a
         sequence alone is computed in smaller pieces."""
-        victim = self._cache.evict()
+        victim = self._cache.evict() if self._context.unified else None
         if victim is not None:
             self._context.remove(victim)
             return shares
-        if len(self._running) > 1:
+        if len(self._running) > 1 and self._context.unified:
             youngest = self._running.pop()
             _log.debug("no cells left: job %s waits with %d tokens", youngest.work.job.id, youngest.computed)
             self._unseat(youngest, keep=False)

@@ -40,7 +40,7 @@ class Sequence:
         self.cell = -1
         """Sequence id in the cache while it runs."""
         self.cached: int | None = None
-        """Prompt tokens taken from the cache when it first ran."""
+        """Tokens taken from the cache when it first ran."""
         self.reuse: bool = params.cache_prompt
         self.namespace = ""
         self.ending: Ending | None = None
@@ -94,7 +94,7 @@ class Sequence:
             tokens=tuple(self.tokens[self._prompt_tokens :]),
             stop=self.ending or "limit",
             stopping_word=self._stream.stopping_word,
-            usage=Usage(self._prompt_tokens, self.predicted, self.cached or 0),
+            usage=Usage(self._prompt_tokens, self.predicted, min(self.cached or 0, self._prompt_tokens)),
             timings=Timings((first - self._admitted) * 1000, (end - first) * 1000),
             truncated=self.truncated,
             slot=self.slot,

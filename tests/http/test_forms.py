@@ -1,0 +1,36 @@
+"""Routes as data."""
+
+import pytest
+
+from velesio.errors import BadRequest
+from velesio.http import llamacpp, openai
+from velesio.http.forms import FORMS, answer_of, form_of
+from velesio.http.origin import Origin
+from velesio.jobs import Completed, ImageResult, JobState, Priority, TextResult
+from velesio.queue.client import JobRecord
+
+RECORD = JobRecord(
+    id="0" * 32, state=JobState.DONE, tenant="t", model="m", capability="text", priority=Priority.BATCH
+)  # fmt: skip
+
+
+def test_every_text_route_has_a_form() -> None:
+    """What can be asked directly can be asked for later."""
+    paths = {route.path for route in (*llamacpp.ROUTES, *openai.ROUTES)}
+    assert paths == set(FORMS)
+
+
+def test_an_unknown_route_is_named_with_the_nearest() -> None:
+    """A slash too many is not the end of it."""
+    with pytest.raises(BadRequest, match="did you mean '/v1/chat/completions'"):
+        form_of("/v1/chat/completions/")
+
+
+def test_an_answer_without_a_known_origin_is_none() -> None:
+    """No origin, one of a newer release, a result that the route does not give."""
+    done = Completed(TextResult("x"))
+    assert answer_of(b"", RECORD, done) is None
+    assert answer_of(Origin("/v2/new", b"{}").packed(), RECORD, done) is None
+    known = Origin("/completion", b'{"prompt":"x"}').packed()
+    assert answer_of(known, RECORD, Completed(ImageResult(()))) is None
+    assert answer_of(known, RECORD, done)["content"] == "x"

@@ -1,0 +1,267 @@
+"""Background jobs: `/v1/jobs`.
+
+A job is queued with one request and its answer fetched with others, from any gateway: its state, its events from any id
+on, its result in the shape that the request's own route would have given. It goes on when its client leaves.
+"""
+
+import re
+import time
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from velesio.errors import BadRequest, Conflict, JobNotFound, JobUnfinished
+from velesio.http import sse
+from velesio.http.dispatch import cost_of, error_of, find_model
+from velesio.http.families import OPENAI
+from velesio.http.forms import FORMS, answer_of, form_of
+from velesio.http.gateway import CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
+from velesio.http.idempotency import enqueue, key_of
+from velesio.http.origin import Origin
+from velesio.http.replay import Frames, Replay
+from velesio.http.wire import bad_field, convert, encode, json_response, read_object
+from velesio.jobs import (
+    Cancelled,
+    Completed,
+    Failed,
+    Final,
+    Job,
+    JobState,
+    Priority,
+)
+from velesio.queue.client import JobRecord, Place
+from velesio.queue.outputs import follow
+
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_PRIORITIES = {"normal": Priority.NORMAL, "batch": Priority.BATCH}
+
+
+class _Body(msgspec.Struct):
+    url: str = ""
+    body: dict[str, Any] = {}
+    priority: str = "batch"
+    timeout: float = 0.0
+
+
+async def create(request: web.Request) -> web.Response:
+    """`POST /v1/jobs`: queues what the route `url` would answer to `body`; 202 with the job and its place."""
+    gateway = request.app[GATEWAY]
+    raw = await read_object(request, gateway.server.max_body)
+    job = await _job(request, raw)
+    key = key_of(request)
+    ticket = await enqueue(gateway, job, key, Origin(request.path, encode(raw)).fingerprint() if key else "")
+    request[QUEUED] = True
+    request[JOB_ID] = ticket.id
+    if not ticket.duplicate:
+        described = _described(_queued(job), Place(ticket.position, ticket.eta))
+    else:
+        request[REPLAYED] = True
+        described = await _describe(gateway, await _visible(request, ticket.id))
+    return json_response(described, 202, {"Location": f"/v1/jobs/{ticket.id}"})
+
+
+async def _job(request: web.Request, raw: dict[str, Any]) -> Job:
+    """The job that a body asks for.
+
+    Raises:
+        BadRequest: naming the field.
+        ModelNotFound, NoWorker, Forbidden
+    """
+    for name in raw:
+        if name not in _Body.__struct_fields__:
+            raise bad_field(name, f"is not known here; known are {', '.join(_Body.__struct_fields__)}")
+    asked = convert(raw, _Body)
+    if not asked.url or "body" not in raw:
+        raise bad_field("body" if asked.url else "url", f"is required: url, one of {', '.join(FORMS)}, and its body")
+    form = form_of(asked.url)
+    body = {name: value for name, value in asked.body.items() if value is not None}
+    read = form.read(body)
+    if len(read.params) != 1:
+        raise bad_field("body", f"asks for {len(read.params)} answers; a background job is one: one prompt, n = 1")
+    card = await find_model(request, read.generation.model, "text")
+    return Job.new(
+        card.name,
+        read.params[0],
+        tenant=request[CREDENTIAL].tenant,
+        priority=_priority(asked.priority),
+        cost=cost_of(read.params[0]),
+        deadline=time.time() + _seconds(asked.timeout, request.app[GATEWAY].server.background_timeout),
+        stream=True,
+        request=Origin(asked.url, encode(body)).packed(),
+    )
+
+
+def _priority(name: str) -> Priority:
+    if name not in _PRIORITIES:
+        raise bad_field("priority", f"expected one of {', '.join(_PRIORITIES)}")
+    return _PRIORITIES[name]
+
+
+def _seconds(asked: float, longest: float) -> float:
+    if not 0 <= asked <= longest:
+        raise bad_field("timeout", f"expected up to {longest:g} seconds (server.background_timeout), or 0 for as many")
+    return asked or longest
+
+
+async def show(request: web.Request) -> web.Response:
+    """`GET /v1/jobs/{id}`: what is known of a job."""
+    record = await _visible(request)
+    described = await _describe(request.app[GATEWAY], record)
+    return json_response(described, headers={} if record.state.final else _wait(described.get("eta")))
+
+
+async def result(request: web.Request) -> web.Response:
+    """`GET /v1/jobs/{id}/result`: the answer of a job that is done, the error of one that failed."""
+    gateway = request.app[GATEWAY]
+    record = await _visible(request)
+    if not record.state.final:
+        described = await _describe(gateway, record)
+        wait = described.get("eta")
+        raise JobUnfinished(
+            f"the job is {described['state']}; its result is not there yet",
+            retry_after=float(_wait(wait)["Retry-After"]),
+            details={name: described[name] for name in ("state", "position", "eta") if name in described},
+        )
+    final = record.result or await _final(gateway, record)
+    request[QUEUED] = True
+    if isinstance(final, Failed | Cancelled):
+        raise error_of(final)
+    answer = answer_of(await gateway.queue.request(record.id), record, final)
+    if answer is None:
+        raise JobNotFound("this job has no result to fetch: it was not made in the background; its asker was answered")
+    return json_response(answer)
+
+
+async def _final(gateway: Gateway, record: JobRecord) -> Final:
+    """The end of a job whose record does not hold it."""
+    async with aclosing(follow(gateway.broker, record.id)) as batches:
+        async for batch in batches:
+            for said in batch:
+                if isinstance(said.event, Completed | Failed | Cancelled):
+                    return said.event
+    raise JobNotFound
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/jobs/{id}/events`: what the job has said and says, after `Last-Event-ID` (or `?after=`) or from its
+    beginning, up to its end; 204 if the client has its end already."""
+    gateway = request.app[GATEWAY]
+    record = await _visible(request)
+    if not record.logged:
+        raise JobNotFound("this job keeps no events: it was not made in the background; its asker was answered")
+    kept = await gateway.queue.request(record.id)
+    request[QUEUED] = True
+    async with aclosing(follow(gateway.broker, record.id, _after(request))) as batches:
+        replay = Replay(batches)
+        if record.state.final and not await replay.begin():
+            return web.Response(status=204)
+        gateway.answers.add(replay)
+        try:
+            return await sse.respond(request, replay, Frames(record, kept))
+        finally:
+            gateway.ended(replay)
+
+
+def _after(request: web.Request) -> int:
+    given = request.headers.get("Last-Event-ID") or request.query.get("after") or "0"
+    if not given.isdecimal() or not given.isascii() or len(given) > 16:
+        raise BadRequest("Last-Event-ID: expected the id of an event of this job", param="Last-Event-ID")
+    return int(given)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """`DELETE /v1/jobs/{id}`: cancels it wherever it is; 202 if its worker has to be told. Once more does no harm."""
+    gateway = request.app[GATEWAY]
+    record = await _visible(request)
+    cancelled = await gateway.queue.cancel(record.id, "cancelled by its client")
+    record = await _visible(request)
+    if not cancelled and record.state is not JobState.CANCELLED:
+        raise Conflict(f"the job has ended: it is {_word(record.state)}")
+    return json_response(await _describe(gateway, record), 200 if record.state.final else 202)
+
+
+async def requeue(request: web.Request) -> web.Response:
+    """`POST /v1/jobs/{id}/requeue`: queues a failed job again."""
+    gateway = request.app[GATEWAY]
+    record = await _visible(request)
+    if not await gateway.queue.requeue(record.id):
+        record = await _visible(request)
+        raise Conflict(f"only a failed job can be queued again; this one is {_word(record.state)}")
+    return json_response(await _describe(gateway, await _visible(request)), 202)
+
+
+async def _visible(request: web.Request, job_id: str = "") -> JobRecord:
+    """The job, if it is the tenant's own; without keys everybody on this machine sees all.
+
+    Raises:
+        JobNotFound: and nothing tells whether somebody else has it.
+    """
+    gateway = request.app[GATEWAY]
+    job_id = job_id or request.match_info["id"]
+    record = await gateway.queue.record(job_id) if _ID.fullmatch(job_id) else None
+    if record is None or (gateway.keys and record.tenant != request[CREDENTIAL].tenant):
+        raise JobNotFound
+    request[JOB_ID] = job_id
+    return record
+
+
+async def _describe(gateway: Gateway, record: JobRecord) -> dict[str, Any]:
+    waits = record.state in {JobState.QUEUED, JobState.SCHEDULED}
+    return _described(record, await gateway.queue.place(record.id) if waits else None)
+
+
+def _described(record: JobRecord, place: Place | None) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "id": record.id,
+        "object": "job",
+        "state": _word(record.state),
+        "model": record.model,
+        "priority": _word(record.priority),
+        "attempts": record.attempts,
+        "crashes": record.crashes,
+        "created": record.enqueued,
+        "started": record.started or None,
+        "ended": record.ended or None,
+        "deadline": record.deadline,
+        "error": None,
+    }
+    if place is not None:
+        described |= {"position": place.position, "eta": place.eta}
+    if record.state.final and isinstance(record.result, Failed | Cancelled):
+        described |= OPENAI.body(error_of(record.result))
+    return described
+
+
+def _queued(job: Job) -> JobRecord:
+    """The record that a job has when it was queued just now."""
+    return JobRecord(
+        id=job.id,
+        state=JobState.QUEUED,
+        tenant=job.tenant,
+        model=job.model,
+        capability=job.capability,
+        priority=job.priority,
+        enqueued=round(time.time(), 3),
+        deadline=round(job.deadline, 3),
+    )
+
+
+def _word(member: JobState | Priority) -> str:
+    return member.name.lower()
+
+
+def _wait(eta: float | None) -> dict[str, str]:
+    """When to ask again: a job that waits long need not be asked about each second."""
+    return {"Retry-After": str(round(min(max(1.0, eta or 0.0), 30.0)))}
+
+
+ROUTES = [
+    web.post("/v1/jobs", create),
+    web.get("/v1/jobs/{id}", show),
+    web.delete("/v1/jobs/{id}", cancel),
+    web.get("/v1/jobs/{id}/result", result),
+    web.get("/v1/jobs/{id}/events", events, allow_head=False),
+    web.post("/v1/jobs/{id}/requeue", requeue),
+]
