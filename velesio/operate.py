@@ -95,8 +95,11 @@ class Desk:
         for job_id in job_ids:
             if await self._queue.requeue(job_id):
                 self._say(f"{job_id}: queued again")
-            else:
-                done = self._say_untouched(job_id, await self._queue.record(job_id))
+                continue
+            record = await self._queue.record(job_id)
+            done = self._say_untouched(job_id, record)
+            if record is not None and record.state is JobState.FAILED:
+                self._say(f"{job_id}: what it asks for is not kept any more")
         return done
 
     async def list_workers(self, *, json: bool) -> bool:

@@ -8,9 +8,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from aiohttp import web
@@ -144,20 +144,22 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
         await leases.close()
         log.info("worker has left", id=worker_id)
 
-    leaving: list[asyncio.Task[None]] = []
-
-    def leave() -> asyncio.Task[None]:
-        """Begins the one drain, whoever asks for it first."""
-        if not leaving:
-            leaving.append(asyncio.create_task(drain()))
-        return leaving[0]
-
-    async def gone() -> None:
-        await leave()
-
-    stack.push_async_callback(gone)
+    leave = _once(drain)
+    stack.push_async_callback(leave)
     log.info("worker started", id=worker_id, models=[card.name for card in worker.residency.cards])
     return worker
+
+
+def _once(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], "asyncio.Task[None]"]:
+    """`work` as a task that the first call begins and every call gets."""
+    begun: list[asyncio.Task[None]] = []
+
+    def call() -> "asyncio.Task[None]":
+        if not begun:
+            begun.append(asyncio.create_task(work()))
+        return begun[0]
+
+    return call
 
 
 def _nothing_to_serve(config: Config) -> str:

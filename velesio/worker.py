@@ -22,7 +22,7 @@ from velesio.residency import Residency
 
 log = structlog.get_logger(__name__)
 
-_PARTING = 5.0
+_PARTING = 3.0
 """Seconds that the last step, and then the broker, get when the worker ends."""
 _TICK = 1.0
 """Seconds between two looks at idle models and stalled steps."""

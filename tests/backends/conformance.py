@@ -297,7 +297,7 @@ class TextLaws(EngineLaws):
         if not subject.card.can_continue:
             pytest.skip("it cannot continue")
         for prompt in (self.prompts[0], self.unicode):
-            params = self.completion(prompt, max_tokens=10, stop=("zzz",))
+            params = self.completion(prompt, max_tokens=7, stop=("zzz",))
             work = desk.start(params, stream=True)
             whole = desk.finish(work)[0].result
             sent, text = (), ""

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,15 @@ READY_WITHIN = 60.0
 class Server:
     """One Velesio process and its HTTP address."""
 
-    def __init__(self, role: str, folder: Path, *settings: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        role: str,
+        folder: Path,
+        *settings: str,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        """`prefix` goes before the command: `ip netns exec NAME` runs it on another host."""
         self.role = role
         self.folder = folder
         self.port = free_port()
@@ -35,6 +43,7 @@ class Server:
         ]
         self.process = subprocess.Popen(
             [
+                *prefix,
                 sys.executable,
                 "-m",
                 "velesio",

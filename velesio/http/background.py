@@ -125,7 +125,6 @@ async def result(request: web.Request) -> web.Response:
             details={name: described[name] for name in ("state", "position", "eta") if name in described},
         )
     final = record.result or await _final(gateway, record)
-    request[QUEUED] = True
     if isinstance(final, Failed | Cancelled):
         raise error_of(final)
     answer = answer_of(await gateway.queue.request(record.id), record, final)
@@ -152,7 +151,6 @@ async def events(request: web.Request) -> web.StreamResponse:
     if not record.logged:
         raise JobNotFound("this job keeps no events: it was not made in the background; its asker was answered")
     kept = await gateway.queue.request(record.id)
-    request[QUEUED] = True
     async with aclosing(follow(gateway.broker, record.id, _after(request))) as batches:
         replay = Replay(batches)
         if record.state.final and not await replay.begin():
@@ -204,6 +202,7 @@ async def _visible(request: web.Request, job_id: str = "") -> JobRecord:
     if record is None or (gateway.keys and record.tenant != request[CREDENTIAL].tenant):
         raise JobNotFound
     request[JOB_ID] = job_id
+    request[QUEUED] = True
     return record
 
 

@@ -50,10 +50,10 @@ class Replay:
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not reading.done():
-                reading.cancel()
-                await asyncio.wait({reading})
+            reading.cancel()
+            await asyncio.wait({reading})
         if self._aborted.done():
+            reading.cancelled() or reading.exception()  # whatever it was, the stream is over
             raise self._aborted.result()
         return reading.result()
 

@@ -53,7 +53,7 @@ _DOWN = (
 
 
 class _Call:
-    __slots__ = ("command", "deadline", "future", "op", "retry", "since")
+    __slots__ = ("command", "deadline", "failure", "future", "op", "retry", "since")
 
     def __init__(
         self,
@@ -70,16 +70,18 @@ class _Call:
         self.since = time.perf_counter()
         self.deadline = self.since + timeout
         self.future = future
+        self.failure: BaseException | None = None
+        """Why it has no answer yet."""
 
     def end(self, answer: Any) -> None:
         """Hand the answer, or the error that it is, to the caller, if it still waits."""
+        if self.future.done():
+            return
         error = _translate(answer) if isinstance(answer, Exception) else None
         if error is None:
             metrics.child(metrics.broker_call_seconds, self.op).observe(time.perf_counter() - self.since)
         else:
             metrics.child(metrics.broker_errors, self.op).inc()
-        if self.future.done():
-            return
         if error is None:
             self.future.set_result(answer)
         else:
@@ -108,6 +110,7 @@ class Broker:
         self.doubtful: set[str] = set()
         """Jobs whose enqueue or cancellation got no answer: nobody waits for them, so they are to be cancelled."""
         self._waiting: deque[_Call] = deque()
+        self._sending: list[_Call] = []
         self._sender: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
@@ -178,27 +181,31 @@ class Broker:
         self._waiting.append(call)
         if self._sender is None or self._sender.done():
             self._sender = spawn(self._send_all(), "broker calls")
-        elif self._alarm is None:
+        if self._alarm is None:
             self._alarm = loop.call_later(self.timeout, self._expire)
         return call.future
 
     def _expire(self) -> None:
-        """Fail the calls that waited too long behind a batch that gets no answer."""
+        """Fail the calls that waited too long, under way or behind a batch that gets no answer."""
         self._alarm = None
         now = time.perf_counter()
         self._fail(lambda call: call.deadline <= now)
-        if self._waiting:
-            self._alarm = asyncio.get_running_loop().call_later(self.timeout / 4, self._expire)
+        if self._waiting or self._sending:
+            self._alarm = asyncio.get_running_loop().call_later(self.timeout / 8, self._expire)
 
     def _fail(self, which: Callable[[_Call], bool]) -> None:
         for call in [call for call in self._waiting if which(call)]:
             self._waiting.remove(call)
-            call.end(BrokerUnavailable())
+            call.end(call.failure or BrokerUnavailable())
+        for call in self._sending:
+            if which(call):
+                call.end(call.failure or BrokerUnavailable())  # an answer that comes now is too late
 
     async def _send_all(self) -> None:
         failures = 0
         while self._waiting and not self._closed:
             batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            self._sending = batch
             try:
                 answers = await self._pipeline(batch)
             except OUTAGES as error:
@@ -217,11 +224,14 @@ class Broker:
                 failures = 0
                 for call, answer in zip(batch, answers, strict=True):
                     call.end(answer)
+            finally:
+                self._sending = []
 
     def _again(self, batch: list[_Call], error: BaseException) -> None:
         now = time.perf_counter()
         for call in reversed(batch):
-            if call.retry and now < call.deadline:
+            call.failure = error
+            if call.retry and now < call.deadline and not call.future.done():
                 self._waiting.appendleft(call)
             else:
                 call.end(error)

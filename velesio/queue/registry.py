@@ -1,6 +1,7 @@
 """Registry: which workers live and which models they serve, as a local copy that is never older than a second."""
 
 import asyncio
+import contextlib
 import difflib
 import time
 from typing import Any
@@ -52,6 +53,8 @@ class _Memory(Struct, frozen=True):
 
 _info = msgspec.msgpack.Decoder(WorkerInfo)
 _cards = msgspec.msgpack.Decoder(list[ModelCard])
+_card = msgspec.msgpack.Decoder(ModelCard)
+_raw_cards = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _memory = msgspec.msgpack.Decoder(_Memory)
 
 
@@ -76,7 +79,8 @@ class Registry:
             BrokerUnavailable
         """
         for name, body in (await self._broker.command("HGETALL", self._key)).items():
-            self._known[name.decode()] = _memory.decode(body)
+            with contextlib.suppress(msgspec.ValidationError):  # a newer release's
+                self._known[name.decode()] = _memory.decode(body)
         await self.refresh()
         await self._listener.start()
         self._loop.start()
@@ -199,5 +203,17 @@ def _face(worker: WorkerInfo) -> tuple[str, str, list[ModelCard]]:
 
 def _read(owner: bytes, beat: bytes, cards: bytes, info: bytes) -> WorkerInfo:
     return msgspec.structs.replace(
-        _info.decode(info), id=owner.decode(), cards=_cards.decode(cards), beat=float(beat) / 1000
+        _info.decode(info), id=owner.decode(), cards=_read_cards(cards), beat=float(beat) / 1000
     )
+
+
+def _read_cards(body: bytes) -> list[ModelCard]:
+    """The models that a worker serves; what a newer release serves and this one does not know is left out."""
+    try:
+        return _cards.decode(body)
+    except msgspec.ValidationError:
+        known = []
+        for raw in _raw_cards.decode(body):
+            with contextlib.suppress(msgspec.ValidationError):
+                known.append(_card.decode(raw))
+        return known

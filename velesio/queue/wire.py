@@ -48,6 +48,8 @@ _stored = msgspec.msgpack.Decoder(Stored)
 _REFERENCE = b"\xc1"
 """The first byte of a reference: neither msgpack nor UTF-8 ever begins with it."""
 
+_UNREADABLE = "The answer is from a newer release of Velesio than this gateway: bring it up to date."
+
 encode = _encoder.encode
 
 
@@ -71,10 +73,20 @@ def _read_what_is_known(body: bytes) -> list[Note]:
             try:
                 known.append(_note.decode(raw))
             except msgspec.ValidationError:
-                continue
+                known += _read_end(raw)
     except msgspec.DecodeError:
         return known
     return known
+
+
+def _read_end(raw: msgspec.Raw) -> list[Note]:
+    """Whoever waits for a job must learn of its end, even if it cannot be read."""
+    try:
+        job, attempt, seq, event = msgspec.msgpack.decode(raw, type=tuple[str, int, int, tuple[Any, ...]])
+    except msgspec.ValidationError:
+        return []
+    final = event[:1] == (3,)
+    return [Note(job, attempt, seq, Failed("not_supported", _UNREADABLE))] if final else []
 
 
 def reference(blob: Stored) -> bytes:

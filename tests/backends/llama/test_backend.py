@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.backends.conformance import Subject, TextLaws
+from tests.backends.conformance import GREEDY, Desk, Subject, TextLaws
 from tests.backends.llama.conftest import llama, subject_of
 from velesio.backends.base import ModelCard
 from velesio.errors import ConfigError, ModelLoadFailed
+from velesio.jobs import Chat, Completion
 
 
 class TestSeparateCells(TextLaws):
@@ -64,11 +67,46 @@ def test_too_large_a_context_is_refused_when_loading(smollm2: Path) -> None:
         made.load(made.models()[0], lambda part: None)
 
 
+def test_load_options_reach_llama_cpp(make_desk: Callable[..., Desk]) -> None:
+    """A model loads and answers with everything set differently from the defaults."""
+    desk = make_desk(
+        context=200,
+        slots=2,
+        batch=64,
+        ubatch=32,
+        threads=1,
+        threads_batch=1,
+        kv_type_k="q8_0",
+        kv_type_v="q8_0",
+        mmap="off",
+        check_tensors=True,
+        tensor_split=[1.0],
+        split_mode="none",
+        rope_scaling="yarn",
+        rope_freq_base=100000.0,
+        yarn_orig_ctx=8192,
+        swa_full=False,
+        kv_offload=False,
+        repack="off",
+    )
+    context: Any = desk.engine._context  # type: ignore[attr-defined]
+    assert (context.n_batch, context.n_ubatch, context.n_context) == (64, 32, 200)
+    assert "Paris" in desk.text(Completion(prompt="The capital of France is", sampling=GREEDY, max_tokens=4)).text
+
+
 def test_a_chat_template_can_be_replaced(tmp_path: Path, smollm2: Path) -> None:
     """`chat_template` names a file; a missing one is a configuration error."""
     made = llama(smollm2, chat_template=str(tmp_path / "none.jinja"))
     with pytest.raises(ConfigError, match=r"none\.jinja"):
         made.load(made.models()[0], lambda part: None)
+
+
+def test_the_replaced_template_is_used(tmp_path: Path, make_desk: Callable[..., Desk]) -> None:
+    """The prompt is what the file's template gives."""
+    file = tmp_path / "mine.jinja"
+    file.write_text("Q: {{ messages[0].content }}\nA:")
+    desk = make_desk(context=64, slots=1, chat_template=str(file))
+    assert desk.text(Chat(messages=[{"role": "user", "content": "2+2?"}], max_tokens=1)).prompt == "Q: 2+2?\nA:"
 
 
 def test_the_card_tells_what_model_lists_show(smollm2: Path) -> None:

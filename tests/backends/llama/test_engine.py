@@ -73,6 +73,7 @@ def test_prompts_may_mix_texts_and_ids(desk: Desk) -> None:
         (completion("x", sampling=Sampling(logit_bias=((60000, 1.0),))), "invalid_request", "60000"),
         (Chat(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "invalid_request", "image_url"),
         (Image(prompt="x"), "not_supported", "text"),
+        (completion("x", stop=("stop",) * 129), "invalid_request", "at most 128"),
         (completion("word " * 600), "context_length_exceeded", "601 tokens.*512 tokens"),
     ],
 )
@@ -229,7 +230,7 @@ def test_when_cells_run_out_the_youngest_waits_and_nobody_fails(make_desk: Calla
     desk = make_desk(context=256, slots=8, kv_unified=True, cells=256)
     assert engine(desk)._context.n_cells == 256
     forever = Sampling(temperature=0, ignore_eos=True)
-    works = [desk.start(completion(f"{number}. {LONG[:200]}", sampling=forever, max_tokens=16)) for number in range(8)]
+    works = [desk.start(completion(f"{number}. {LONG[:200]}", sampling=forever, max_tokens=10)) for number in range(8)]
     ended: list[Work] = []
     while len(ended) < 8:
         desk.engine.step()
@@ -238,7 +239,7 @@ def test_when_cells_run_out_the_youngest_waits_and_nobody_fails(make_desk: Calla
         final = desk.final(work)
         assert isinstance(final, Completed)
         assert isinstance(final.result, TextResult)
-        assert len(final.result.tokens) == 16
+        assert len(final.result.tokens) == 10
         assert final.result.usage.prompt_tokens > 40
     assert ended[:3] == works[:3]
     assert sum(isinstance(event, Started) for work in works for event in desk.of(work)) == 8

@@ -114,6 +114,7 @@ def test_biases_take_ids_and_texts() -> None:
         ({"logit_bias": ((-1, 1.0),)}, "-1"),
         ({"mirostat": 3}, "mirostat"),
         ({"repeat_penalty": 0.0}, "repeat_penalty"),
+        ({"dry_multiplier": 1.0, "dry_sequence_breakers": ("x",) * 17}, "at most 16"),
     ],
 )
 def test_errors_say_what_is_known(fields: dict[str, object], message: str) -> None:

@@ -18,6 +18,8 @@ from velesio.jobs import Cancelled, Chat, Completed, Completion, Failed, Final, 
 
 _WORTH_WAITING = 32
 """Tokens of a prefix from which on it is better to wait for its copy than to compute it twice."""
+_MAX_STOPS = 128
+"""Each is looked for after each token."""
 _PATIENCE = 4
 """Steps in which sequences that are computed together may lie apart."""
 
@@ -243,6 +245,8 @@ class LlamaEngine:
         params = work.job.params
         if not isinstance(params, Completion | Chat):
             raise Unsupported("this model makes text only")
+        if len(params.stop) > _MAX_STOPS:
+            raise BadRequest(f"at most {_MAX_STOPS} stop strings", param="stop")
         prompt, text = self._prompt(params)
         context = self._context.n_context
         if len(prompt) >= context:

@@ -9,6 +9,8 @@ from velesio.jobs import Sampling
 
 _RANDOM_SEED = 0xFFFFFFFF
 """llama.cpp's own word for "draw a seed"."""
+_MAX_BREAKERS = 16
+"""llama.cpp searches the whole vocabulary for each, up to 34 ms, while everybody waits."""
 
 
 class Step(NamedTuple):
@@ -120,6 +122,8 @@ def _dry(sampling: Sampling, context: int, _seed: int) -> list[Step]:
     last = _last(sampling.dry_penalty_last_n, context)
     if not (last and sampling.dry_multiplier and sampling.dry_base >= 1):
         return []
+    if len(sampling.dry_sequence_breakers) > _MAX_BREAKERS:
+        raise BadRequest(f"at most {_MAX_BREAKERS} dry_sequence_breakers", param="dry_sequence_breakers")
     breakers = tuple(text.encode() for text in sampling.dry_sequence_breakers)
     return [Step("dry", (sampling.dry_multiplier, sampling.dry_base, sampling.dry_allowed_length, last, breakers))]
 
