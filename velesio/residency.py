@@ -114,6 +114,14 @@ class Residency:
         """The lease reached its engine or was given back."""
         self._residents[name].reserved -= 1
 
+    def engine_at_hand(self, name: str) -> EngineThread | None:
+        """The engine of a model that is loaded and stays; None: ask `engine_for`, which may take a while."""
+        resident = self._residents.get(name)
+        if resident is None or resident.engine is None or resident.loading.locked() or not resident.engine.alive:
+            return None
+        resident.used = time.monotonic()
+        return resident.engine
+
     async def engine_for(self, name: str) -> EngineThread:
         """The loaded engine of a model, loading it first if need be.
 

@@ -172,31 +172,38 @@ class Worker:
 
     def _accept(self, lease: Lease) -> None:
         # An order to abort it may have come before the lease did.
-        self._held[lease.job.id] = Held(lease, time.monotonic(), cancelled=bool(lease.ending))
-        self.residency.reserve(lease.job.model)
+        held = Held(lease, time.monotonic(), cancelled=bool(lease.ending))
+        self._held[lease.job.id] = held
         metrics.child(metrics.jobs_inflight, lease.job.model).inc()
-        self._spawn(self._perform(lease))
+        if engine := self.residency.engine_at_hand(lease.job.model):
+            self._perform(held, engine)
+        else:
+            self.residency.reserve(lease.job.model)
+            self._spawn(self._load_and_perform(held))
 
     # perform
 
-    async def _perform(self, lease: Lease) -> None:
-        """Brings a lease to its engine, which answers by `_delivered`."""
-        held = self._held[lease.job.id]
-        try:
-            engine = await self.residency.engine_for(lease.job.model)
-        except ShuttingDown:
-            self.residency.unreserve(lease.job.model)
-            await self._release(held)
-            return
-        except VelesioError as error:
-            self.residency.unreserve(lease.job.model)
-            await self._settle(held, Failed(error.code, error.message, details=error.details))
-            return
+    def _perform(self, held: Held, engine: EngineThread) -> None:
+        """Hands a job to its engine, which answers by `_delivered`."""
         held.engine = engine
-        held.work = engine.submit(lease.job)
-        self.residency.unreserve(lease.job.model)
+        held.work = engine.submit(held.lease.job)
         if held.cancelled:
             engine.cancel(held.work)
+
+    async def _load_and_perform(self, held: Held) -> None:
+        """Waits for the engine; a model that cannot be loaded fails the job."""
+        model = held.lease.job.model
+        try:
+            engine = await self.residency.engine_for(model)
+        except ShuttingDown:
+            self.residency.unreserve(model)
+            await self._release(held)
+        except VelesioError as error:
+            self.residency.unreserve(model)
+            await self._settle(held, Failed(error.code, error.message, details=error.details))
+        else:
+            self._perform(held, engine)
+            self.residency.unreserve(model)
 
     def _delivered(self, deliveries: Sequence[Delivery]) -> None:
         """An engine's events of one step, in the event loop."""

@@ -23,11 +23,19 @@ def echo(slots: int = 4, pace: float = 40, name: str = "echo") -> str:
 class Cluster:
     """Some gateways and workers; each worker has a place in which it is started again when it died."""
 
-    def __init__(self, folder: Path, settings: Sequence[str], urls: Mapping[str, str]) -> None:
-        """`urls` maps `gateway-0`, `worker-0` … to the address at which each finds the broker."""
+    def __init__(
+        self,
+        folder: Path,
+        settings: Sequence[str],
+        urls: Mapping[str, str],
+        places: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """`urls` maps `gateway-0`, `worker-0` … to the address at which each finds the broker; `places` to what goes
+        before its command line."""
         self._folder = folder
         self._settings = settings
         self._urls = urls
+        self._places = places or {}
         self.members: dict[str, Server] = {}
         self.ended: list[tuple[str, int, str]] = []
         """Name, exit status and log of every process that ended."""
@@ -54,7 +62,7 @@ class Cluster:
     def _spawn(self, name: str) -> None:
         role = name.partition("-")[0]
         settings = (f"redis.url={self._urls[name]}", *self._settings, f"worker.id={name}")
-        self.members[name] = Server(role, self._folder, *settings)
+        self.members[name] = Server(role, self._folder, *settings, prefix=self._places.get(name, ()))
 
     def bury(self) -> list[str]:
         """Starts again who died since the last call; answers their names."""

@@ -42,7 +42,9 @@ async def test_a_small_tenant_is_not_kept_waiting(start: Start, make_broker: Mak
             return tasks
 
         # The only slot is taken until everything is queued.
-        blocker = await session.post("/completion", json=asks(9000, "[[sleep 0.01]] ", stream=True), headers=headers["A"])
+        blocker = await session.post(
+            "/completion", json=asks(9000, "[[sleep 0.01]] ", stream=True), headers=headers["A"]
+        )
         await blocker.content.readline()
         tasks = await queue("A", MANY, MANY)
         tasks += await queue("B", FEW, MANY + FEW)

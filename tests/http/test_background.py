@@ -8,10 +8,16 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.http.conftest import Answer, Site, StartSite, until
+from tests.http.conftest import ANYTHING, Answer, Site, StartSite, bodies, until
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection, ServerSection
+from velesio.errors import BadRequest
+from velesio.http import background, generation
+from velesio.http.background import _Body
+from velesio.http.forms import FORMS
 from velesio.http.gateway import Gateway
 from velesio.jobs import Failed, JobState
 
@@ -318,6 +324,34 @@ async def test_mistakes_are_named(site: Site, body: Any, param: str, said: str) 
     assert error["param"] == param
     assert any(words in error["message"] for words in said.split("|")), error
     assert "X-Velesio-Job-Id" not in answer.headers
+
+
+PROMPTS = {
+    "prompt": st.sampled_from(["a", [1, 2], ["a", "b"], [["a", 1]]]) | ANYTHING,
+    "messages": st.just([{"role": "user", "content": "a"}]) | ANYTHING,
+}
+
+
+NEEDED = {"url": st.sampled_from(["x", *FORMS]), "body": ANYTHING | bodies([generation._Body], **PROMPTS)}
+
+
+@given(bodies([_Body], **NEEDED) | st.fixed_dictionaries(NEEDED))
+def test_any_body_is_read_or_refused(body: dict[str, Any]) -> None:
+    """Whatever JSON comes, a job comes of it or a refusal that names a field; what is kept of it can be read again."""
+    asked = outcome(body)
+    if isinstance(asked, BadRequest):
+        assert asked.param
+        return
+    assert 0 < asked.seconds <= 60
+    [again] = FORMS[asked.origin.url].read(asked.origin.raw()).params
+    assert again == asked.params
+
+
+def outcome(body: dict[str, Any]) -> background.Asked | BadRequest:
+    try:
+        return background.read(body, 60.0)
+    except BadRequest as error:
+        return error
 
 
 async def test_a_direct_answer_has_a_state_but_no_result_to_fetch(site: Site) -> None:

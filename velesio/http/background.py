@@ -6,6 +6,7 @@ on, its result in the shape that the request's own route would have given. It go
 
 import re
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -17,14 +18,16 @@ from velesio.http import sse
 from velesio.http.dispatch import cost_of, error_of, find_model
 from velesio.http.families import OPENAI
 from velesio.http.forms import FORMS, answer_of, form_of
-from velesio.http.gateway import CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
+from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of
 from velesio.http.origin import Origin
 from velesio.http.replay import Frames, Replay
 from velesio.http.wire import bad_field, convert, encode, json_response, read_object
 from velesio.jobs import (
     Cancelled,
+    Chat,
     Completed,
+    Completion,
     Failed,
     Final,
     Job,
@@ -45,13 +48,34 @@ class _Body(msgspec.Struct):
     timeout: float = 0.0
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for a job, read."""
+
+    origin: Origin
+    model: str
+    params: Completion | Chat
+    priority: Priority
+    seconds: float
+    """From now to its end, at most."""
+
+
 async def create(request: web.Request) -> web.Response:
     """`POST /v1/jobs`: queues what the route `url` would answer to `body`; 202 with the job and its place."""
     gateway = request.app[GATEWAY]
-    raw = await read_object(request, gateway.server.max_body)
-    job = await _job(request, raw)
+    asked = read(await read_object(request, gateway.server.max_body), gateway.server.background_timeout)
     key = key_of(request)
-    ticket = await enqueue(gateway, job, key, Origin(request.path, encode(raw)).fingerprint() if key else "")
+    job = Job.new(
+        (await find_model(request, asked.model, "text")).name,
+        asked.params,
+        tenant=request[CREDENTIAL].tenant,
+        priority=asked.priority,
+        cost=cost_of(asked.params),
+        deadline=time.time() + asked.seconds,
+        stream=True,
+        request=asked.origin.packed(),
+    )
+    same = Origin(request.path, request[BODY]).fingerprint() if key else ""
+    ticket = await enqueue(gateway, job, key, same)
     request[QUEUED] = True
     request[JOB_ID] = ticket.id
     if not ticket.duplicate:
@@ -62,34 +86,31 @@ async def create(request: web.Request) -> web.Response:
     return json_response(described, 202, {"Location": f"/v1/jobs/{ticket.id}"})
 
 
-async def _job(request: web.Request, raw: dict[str, Any]) -> Job:
-    """The job that a body asks for.
+def read(raw: Mapping[str, Any], longest: float) -> Asked:
+    """A request from its body; a job may take up to `longest` seconds.
 
     Raises:
         BadRequest: naming the field.
-        ModelNotFound, NoWorker, Forbidden
+        Unsupported: it asks for something that is not there yet.
     """
+    known = [field.name for field in msgspec.structs.fields(_Body)]
     for name in raw:
-        if name not in _Body.__struct_fields__:
-            raise bad_field(name, f"is not known here; known are {', '.join(_Body.__struct_fields__)}")
+        if name not in known:
+            raise bad_field(name, f"is not known here; known are {', '.join(known)}")
     asked = convert(raw, _Body)
     if not asked.url or "body" not in raw:
         raise bad_field("body" if asked.url else "url", f"is required: url, one of {', '.join(FORMS)}, and its body")
     form = form_of(asked.url)
     body = {name: value for name, value in asked.body.items() if value is not None}
-    read = form.read(body)
-    if len(read.params) != 1:
-        raise bad_field("body", f"asks for {len(read.params)} answers; a background job is one: one prompt, n = 1")
-    card = await find_model(request, read.generation.model, "text")
-    return Job.new(
-        card.name,
-        read.params[0],
-        tenant=request[CREDENTIAL].tenant,
+    inner = form.read(body)
+    if len(inner.params) != 1:
+        raise bad_field("body", f"asks for {len(inner.params)} answers; a background job is one: one prompt, n = 1")
+    return Asked(
+        origin=Origin(asked.url, encode(body)),
+        model=inner.generation.model,
+        params=inner.params[0],
         priority=_priority(asked.priority),
-        cost=cost_of(read.params[0]),
-        deadline=time.time() + _seconds(asked.timeout, request.app[GATEWAY].server.background_timeout),
-        stream=True,
-        request=Origin(asked.url, encode(body)).packed(),
+        seconds=_seconds(asked.timeout, longest),
     )
 
 

@@ -6,10 +6,11 @@ Params are msgpack maps, so that releases can add fields. A message is a msgpack
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from velesio.jobs import Capability, Event, Final, Job, Params, Priority
+from velesio.jobs import Cancelled, Capability, Completed, Event, Failed, Final, Job, Params, Priority
 
 
 class Recall(msgspec.Struct, frozen=True, array_like=True, tag=9):
@@ -37,18 +38,29 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     event: Event | Recall | Anew | Stored
 
 
+class _Foreign(msgspec.Struct, frozen=True, array_like=True):
+    """A note whose event may be unknown."""
+
+    job: str
+    attempt: int
+    seq: int
+    event: tuple[Any, ...]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _notes = msgspec.msgpack.Decoder(list[Note])
 _note = msgspec.msgpack.Decoder(Note)
 _raw_notes = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _params = msgspec.msgpack.Decoder(Params)
+_foreign = msgspec.msgpack.Decoder(_Foreign)
 _final = msgspec.msgpack.Decoder(Final)
 _stored = msgspec.msgpack.Decoder(Stored)
 
 _REFERENCE = b"\xc1"
 """The first byte of a reference: neither msgpack nor UTF-8 ever begins with it."""
 
-_UNREADABLE = "The answer is from a newer release of Velesio than this gateway: bring it up to date."
+_UNREADABLE = Failed("not_supported", "The answer is from a newer release of Velesio: bring this gateway up to date.")
+_FINAL_TAGS = {(kind.__struct_config__.tag,) for kind in (Completed, Failed, Cancelled)}
 
 encode = _encoder.encode
 
@@ -82,11 +94,10 @@ def _read_what_is_known(body: bytes) -> list[Note]:
 def _read_end(raw: msgspec.Raw) -> list[Note]:
     """Whoever waits for a job must learn of its end, even if it cannot be read."""
     try:
-        job, attempt, seq, event = msgspec.msgpack.decode(raw, type=tuple[str, int, int, tuple[Any, ...]])
+        note = _foreign.decode(raw)
     except msgspec.ValidationError:
         return []
-    final = event[:1] == (3,)
-    return [Note(job, attempt, seq, Failed("not_supported", _UNREADABLE))] if final else []
+    return [Note(note.job, note.attempt, note.seq, _UNREADABLE)] if note.event[:1] in _FINAL_TAGS else []
 
 
 def reference(blob: Stored) -> bytes:
@@ -106,7 +117,10 @@ def read_reference(body: bytes) -> Stored:
 
 def read_final(body: bytes) -> Final:
     """A stored result."""
-    final: Final = _final.decode(body)
+    try:
+        final: Final = _final.decode(body)
+    except msgspec.ValidationError:
+        return _UNREADABLE
     return final
 
 
