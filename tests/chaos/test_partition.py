@@ -72,9 +72,9 @@ async def _cut(hosts: Hosts, folder: Path, make_broker: MakeBroker, seconds: flo
             await asyncio.sleep(0.1)
         tally = clients.tally
         report = (
-            f"cable {way} for {seconds} s: jobs {sum(tally.asked.values())}, refused "
-            f"{dict(tally.refused)}, answers again after {back:.1f} s, longest silence in a stream {tally.longest:.1f} s, "
-            f"lost {tally.lost}, duplicated {tally.duplicated}"
+            f"cable {way} for {seconds} s: jobs {sum(tally.asked.values())}, refused before acceptance "
+            f"{sum(tally.refused.values())}, answers again after {back:.1f} s, "
+            f"longest silence in a stream {tally.longest:.1f} s, lost {tally.lost}, duplicated {tally.duplicated}"
         )
         wrong = [*tally.wrong, *faults(broker.client), *cluster.defects(), *cluster.bury()]
         assert not late, report

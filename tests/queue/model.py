@@ -20,6 +20,7 @@ class ModelJob:
     crashes: int = 0
     releases: int = 0
     suspect_since: int = 0
+    lost: int = 0
     owner: str = ""
     cancelled: str = ""
 
@@ -139,12 +140,19 @@ class ModelQueue:
 
     def lose(self, job: ModelJob, now: int) -> None:
         job.crashes += 1
-        job.suspect_since = now
+        job.suspect_since, job.lost = now, job.attempt
         if not self._ended_instead(job, now):
             if job.crashes > self.max_crashes:
                 self.end(job, "failed")
             else:
                 job.state, job.owner = "q", ""
+
+    def forgive(self, job: ModelJob, attempt: int) -> None:
+        """The worker that lost this attempt turns out to live."""
+        if job.lost == attempt and job.crashes and job.state in LIVE:
+            job.crashes -= 1
+            job.releases += 1
+            job.lost = 0
 
     def _ended_instead(self, job: ModelJob, now: int) -> bool:
         if job.cancelled == "deadline" or job.deadline <= now:

@@ -116,6 +116,8 @@ class History:
         owner, lease, job = self.some_lease(pick)
         gone, ordered = self.driver.beat(lease, owner=owner)
         assert gone == ([] if job else [lease.id])
+        if job is None:
+            self.model.forgive(self.model.jobs[lease.id], lease.attempt)
         assert ordered == ({lease.id: job.cancelled} if job and job.cancelled else {})
 
     def leases_run_out(self, pick: int, other: int) -> None:

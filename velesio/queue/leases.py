@@ -254,6 +254,8 @@ class Leases:
             except msgspec.DecodeError as error:
                 await self._pass_on(line, error)
         self._early.clear()
+        if all(lease.attempt == 1 for lease in taken):  # nothing to resume, and no task needed to find that out
+            return taken
         # Together: a gateway that does not answer keeps each waiting for seconds.
         return [lease for lease in await asyncio.gather(*map(self._resume, taken)) if lease]
 

@@ -200,7 +200,7 @@ end
 local function lost(job, now)
   -- the lease ran out: its worker died, hangs or is cut off
   job.crash = job.crash + 1
-  redis.call('HSET', root .. 'j:' .. job.id, 'crash', job.crash, 'sus', now)
+  redis.call('HSET', root .. 'j:' .. job.id, 'crash', job.crash, 'sus', now, 'lost', job.att)
   if job.cancel == 'deadline' or job.dl <= now then
     expired(job, now)
   elseif job.cancel then
