@@ -5,12 +5,13 @@ model never keeps another waiting. Delivery never blocks it: events are handed o
 """
 
 import asyncio
-import threading
+import contextlib
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 
 import structlog
 
@@ -39,8 +40,8 @@ class EngineThread:
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{card.name}")
-        self._wake = threading.Condition()
-        self._inbox: deque[Work] = deque()
+        self._inbox: SimpleQueue[Work | None] = SimpleQueue()
+        """Works to admit; None only wakes the thread."""
         self._closing = False
         self._outbox: list[Delivery] = []
         self._waiting: deque[Work] = deque()
@@ -80,22 +81,18 @@ class EngineThread:
         """Queues a job for admission."""
         work = Work(job, self._emit)
         self._held += 1
-        with self._wake:
-            self._inbox.append(work)
-            self._wake.notify()
+        self._inbox.put(work)
         return work
 
     def cancel(self, work: Work) -> None:
         """Asks the engine to end `work` with `Cancelled` between two steps."""
         work.cancelled = True
-        with self._wake:
-            self._wake.notify()
+        self._inbox.put(None)
 
     async def close(self) -> None:
         """Ends the thread after the step in progress and frees the model; works still held are handed back."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._closing = True
+        self._inbox.put(None)
         if self._ended is not None:
             await asyncio.wrap_future(self._ended)
         self._executor.shutdown(wait=False)
@@ -104,7 +101,7 @@ class EngineThread:
         """Gives up a thread whose step does not return; answers the works that it still held."""
         self._closing = True
         self._executor.shutdown(wait=False)
-        held = [*self._active, *self._waiting, *self._inbox]
+        held = [*self._active, *self._waiting, *self._submitted()]
         for work in held:
             work.finished = True
         self._held = 0
@@ -147,12 +144,17 @@ class EngineThread:
 
     def _collect(self) -> bool:
         """Moves what was submitted into the waiting line; sleeps while there is nothing to do. False: time to end."""
-        with self._wake:
-            while not (self._inbox or self._waiting or self._active or self._closing):
-                self._wake.wait()
-            self._waiting.extend(self._inbox)
-            self._inbox.clear()
-            return not self._closing
+        if not (self._waiting or self._active or self._closing) and (work := self._inbox.get()) is not None:
+            self._waiting.append(work)
+        self._waiting.extend(self._submitted())
+        return not self._closing
+
+    def _submitted(self) -> Iterator[Work]:
+        """What lies in the inbox, without waiting."""
+        with contextlib.suppress(Empty):
+            while True:
+                if (work := self._inbox.get_nowait()) is not None:
+                    yield work
 
     def _turn(self, engine: Engine) -> bool:
         """Admits and steps once. False: the engine raised; its members have failed and it must be rebuilt."""
@@ -199,9 +201,7 @@ class EngineThread:
             self._emit(work, Failed("job_failed", message, retry=True, traceback=trace))
 
     def _hand_back(self) -> None:
-        with self._wake:
-            self._waiting.extend(self._inbox)
-            self._inbox.clear()
+        self._waiting.extend(self._submitted())
         for work in [*self._active, *self._waiting]:
             work.finished = True
             self._outbox.append((work, None))
