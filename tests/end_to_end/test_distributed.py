@@ -55,16 +55,19 @@ def test_a_killed_worker_loses_no_job(start: Start, broker_url: str) -> None:
 
 
 def test_a_real_stream_survives_its_worker(start: Start, broker_url: str) -> None:
-    """A SmolLM2 stream at temperature 0 whose worker is killed equals the undisturbed text."""
+    """A SmolLM2 stream at temperature 0 whose worker is killed equals the undisturbed text, after a pause of at most
+    the lease and two seconds."""
     gateway, workers = servers(start, broker_url)
     undisturbed = gateway.post("/completion", TEXT)[1]["content"]
-    text = ""
+    text, pause, heard = "", 0.0, time.monotonic()
     for number, event in enumerate(gateway.events("/completion", {**TEXT, "stream": True})):
+        pause, heard = max(pause, time.monotonic() - heard), time.monotonic()
         text += event["content"]
         if number == 30:
             (busy,) = eventually(lambda: busy_workers(gateway))
             workers[int(busy.removeprefix("worker-"))].kill()
     assert text == undisturbed
+    assert pause <= 2 + 2, pause
 
 
 def busy_workers(gateway: Server) -> list[str]:

@@ -1,5 +1,7 @@
 """Every script in every state of a job."""
 
+import time
+
 import pytest
 import redis
 
@@ -199,6 +201,56 @@ def test_a_lost_lease_goes_to_another_worker(driver: Driver) -> None:
     assert driver.finish(old, "dead") == "STALE"
     assert driver.beat(old, owner="dead") == (["j"], {})
     assert driver.finish(new) == "OK"
+    drained(driver)
+
+
+def test_a_worker_that_lives_was_not_killed(driver: Driver) -> None:
+    """A worker that was cut off for a while and beats again takes its crash back, once: the job need not run alone."""
+    driver.enqueue("j")
+    [old] = driver.take("cut-off")
+    driver.expire(old)
+    driver.sweep()
+    assert driver.field("j", "crash") == "1"
+    for _ in range(2):
+        assert driver.beat(old, owner="cut-off") == (["j"], {})
+        assert (driver.state("j"), driver.field("j", "crash"), driver.field("j", "rel")) == ("q", "0", "1")
+    [new] = driver.take("w", running=1)
+    assert (new.attempt, new.crashes) == (2, 0)
+    driver.expire(new)
+    driver.sweep()
+    assert driver.beat(old, owner="cut-off") == (["j"], {})
+    assert driver.field("j", "crash") == "1"  # this one was somebody else's
+
+
+def test_leases_begin_anew_when_nobody_looked(driver: Driver) -> None:
+    """After a time in which the broker was away from everybody no lease is taken for lost before it had a whole lease
+    to be renewed in."""
+    driver.enqueue("j")
+    [lease] = driver.take()
+    driver.expire(lease)
+    driver.client.hset(f"{driver.root}watch", "looked", round(time.time() * 1000) - 60_000)
+    driver.sweep()
+    assert driver.take("other") == []
+    assert driver.field("j", "crash") == "0"
+    driver.expire()  # somebody looked all the time
+    assert driver.take("other") != []
+
+
+def test_a_lost_group_is_made_again(driver: Driver) -> None:
+    """Leases outlive their consumer group: their holders renew them, others take them over when nobody does."""
+    for name in ("kept", "lost"):
+        driver.enqueue(name)
+    [kept] = driver.take("w1")
+    [lost] = driver.take("w2")
+    driver.client.xgroup_destroy(f"{driver.root}f:text:m", "w")
+    assert driver.beat(kept, owner="w1") == ([], {})
+    driver.expire(lost)
+    driver.sweep()
+    assert (driver.state("kept"), driver.state("lost")) == ("r", "q")
+    [again] = driver.take("w3")
+    assert (again.id, again.attempt) == ("lost", 2)
+    assert driver.finish(again, "w3") == "OK"
+    assert driver.finish(kept, "w1") == "OK"
     drained(driver)
 
 

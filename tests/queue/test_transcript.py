@@ -55,6 +55,16 @@ def test_an_attempt_that_begins_anew_after_text_ends_the_stream() -> None:
     assert transcript.accept(2, 1, Delta("a")) == []
 
 
+def test_an_attempt_that_ignores_its_recall_ends_the_stream() -> None:
+    """A worker that got no answer and began anew counts its tokens from the start: they are not appended."""
+    transcript = Transcript(stream=True)
+    transcript.accept(1, 0, Delta("a", (1,), 1))
+    transcript.accept(1, 1, Delta("b", (2,), 2))
+    assert transcript.recall(2) == (1, 2)
+    assert transcript.accept(2, 0, Delta("a", (1,), 1)) == [WORKER_LOST]
+    assert transcript.lost
+
+
 @pytest.mark.parametrize("event", [Cancelled("x"), Failed("worker_lost", "x")])
 def test_an_end_without_text_is_heard_from_any_later_attempt(event) -> None:
     """The broker ends a job under an attempt number of its own."""
