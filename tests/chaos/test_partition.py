@@ -58,6 +58,8 @@ async def _cut(hosts: Hosts, folder: Path, make_broker: MakeBroker, seconds: flo
         assert before
         (hosts.unplug if way == "unplug" else hosts.swallow)()
         await asyncio.sleep(seconds)
+        status, refusal = await asyncio.to_thread(cluster.gateways[0].post, "/completion", {"prompt": "a"})
+        assert (status, "worker" in refusal["error"]["message"]) == (503, True), refusal
         cut = sum(clients.tally.ended.values())
         (hosts.plug if way == "unplug" else hosts.deliver)()
         whole = time.monotonic()

@@ -8,6 +8,8 @@ import asyncio
 import random
 from collections.abc import Callable
 
+import redis
+
 from velesio.queue.broker import Broker
 from velesio.queue.connections import OUTAGES
 from velesio.queue.tasks import spawn, stop
@@ -52,7 +54,9 @@ class Listener:
 
     def _hear(self, message: dict[str, object] | None) -> None:
         if message is None:
-            return
+            # Told to wait for ever, the client answers None only for a connection that the kernel has given up: it
+            # takes the ETIMEDOUT for a timeout of its own, and would answer so again and again without waiting.
+            raise redis.exceptions.ConnectionError("the connection of a subscription is dead")
         if message["type"] == "subscribe":
             if self._ready:
                 self._ready.set()
