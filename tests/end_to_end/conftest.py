@@ -21,8 +21,10 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start(folder: Path) -> Iterator[Start]:
+def start(request: pytest.FixtureRequest, folder: Path) -> Iterator[Start]:
     """Starts servers and stops them after the test."""
+    if "broker_url" in request.fixturenames:
+        request.getfixturevalue("broker_url")  # set up first, so that the broker outlives its servers
     servers: list[Server] = []
 
     def starter(role: str, *settings: str, env: dict[str, str] | None = None) -> Server:

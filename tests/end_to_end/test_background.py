@@ -53,7 +53,7 @@ def expected(tokens: int) -> str:
     return " ".join(words[number % len(words)] for number in range(tokens))
 
 
-def test_events_survive_worker_and_gateway(start: Start, broker_url: str) -> None:
+def test_events_survive_worker_and_gateway(broker_url: str, start: Start) -> None:
     """While a client follows a job, its worker is killed, then its gateway; at another gateway the client goes on from
     its last id and has had everything once."""
     common = (f"redis.url={broker_url}", *QUICK, *ECHO)

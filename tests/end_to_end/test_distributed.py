@@ -10,7 +10,9 @@ from tests.end_to_end.process import Server, Start, eventually
 
 QUICK = ("queue.lease=2", "queue.beat=0.5", "queue.reclaim_interval=0.5")
 ECHO = ('models=[{name="echo", backend="echo", slots=4, tokens_per_second=40, context=100000}]', "demo=false")
-TEXT = {"prompt": "The quick brown fox", "n_predict": 120, "temperature": 0, "ignore_eos": True}
+# Counting: no two next tokens are nearly as likely. What was sent is computed again all at once, which may differ from
+# token by token in the last bits, and so may a choice between equals.
+TEXT = {"prompt": "1, 2, 3, 4, 5, 6, 7, 8, 9,", "n_predict": 120, "temperature": 0, "ignore_eos": True}
 
 
 def servers(start: Start, url: str, *settings: str, workers: int = 2) -> tuple[Server, list[Server]]:
@@ -22,7 +24,7 @@ def servers(start: Start, url: str, *settings: str, workers: int = 2) -> tuple[S
     return gateway.ready(), started
 
 
-def test_work_is_shared(start: Start, broker_url: str) -> None:
+def test_work_is_shared(broker_url: str, start: Start) -> None:
     """Eight long jobs at once on two workers of four slots: all are answered, four of them by each."""
     gateway, workers = servers(start, broker_url, *ECHO)
     eventually(lambda: len(json.loads(gateway.get("/queue/status")[1])["workers"]) == 2)
@@ -33,7 +35,7 @@ def test_work_is_shared(start: Start, broker_url: str) -> None:
     eventually(lambda: [worker.log().count('"job ended"') for worker in workers] == [4, 4])
 
 
-def test_a_killed_worker_loses_no_job(start: Start, broker_url: str) -> None:
+def test_a_killed_worker_loses_no_job(broker_url: str, start: Start) -> None:
     """kill -9 of one of two workers in the middle of twelve jobs: each is answered, whole and once."""
     gateway, (victim, _) = servers(start, broker_url, *ECHO)
     asked = {"prompt": "[[tokens 60]] one two three", "n_predict": 60}
@@ -52,9 +54,9 @@ def test_a_killed_worker_loses_no_job(start: Start, broker_url: str) -> None:
         assert [future.result(60) for future in streams] == [expected] * 6
 
 
-def test_a_real_stream_survives_its_worker(start: Start, broker_url: str) -> None:
+def test_a_real_stream_survives_its_worker(broker_url: str, start: Start) -> None:
     """A SmolLM2 stream at temperature 0 whose worker is killed equals the undisturbed text, after a pause of at most
-    the lease and two seconds."""
+    the lease, two seconds to notice, and what a busy machine needs to compute the beginning again."""
     gateway, workers = servers(start, broker_url)
     undisturbed = gateway.post("/completion", TEXT)[1]["content"]
     text, pause, heard = "", 0.0, time.monotonic()
@@ -65,7 +67,7 @@ def test_a_real_stream_survives_its_worker(start: Start, broker_url: str) -> Non
             (busy,) = eventually(lambda: busy_workers(gateway))
             workers[int(busy.removeprefix("worker-"))].kill()
     assert text == undisturbed
-    assert pause <= 2 + 2, pause
+    assert pause <= 2 + 2 + 4, pause
 
 
 def busy_workers(gateway: Server) -> list[str]:
@@ -74,7 +76,7 @@ def busy_workers(gateway: Server) -> list[str]:
     return [worker["name"] for worker in status["workers"] if worker["jobs"]]
 
 
-def test_a_gateway_is_small(start: Start, broker_url: str) -> None:
+def test_a_gateway_is_small(broker_url: str, start: Start) -> None:
     """A gateway that has served requests holds less than 90 MB."""
     gateway, _ = servers(start, broker_url, *ECHO, workers=1)
     for _ in range(20):
@@ -82,7 +84,7 @@ def test_a_gateway_is_small(start: Start, broker_url: str) -> None:
     assert psutil.Process(gateway.process.pid).memory_info().rss < 90_000_000
 
 
-def test_no_worker_is_a_clear_503(start: Start, broker_url: str) -> None:
+def test_no_worker_is_a_clear_503(broker_url: str, start: Start) -> None:
     """A gateway whose workers are gone says so, is not ready, and lives."""
     gateway, (worker,) = servers(start, broker_url, *ECHO, workers=1)
     assert worker.stop() == 0

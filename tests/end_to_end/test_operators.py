@@ -40,7 +40,7 @@ def test_the_server_of_this_machine_is_found(start: Start, folder: Path) -> None
     assert (again.returncode, again.stdout) == (1, f"{job}: nothing was done, it is failed\n")
 
 
-def test_a_drained_worker_ends_without_a_loss(start: Start, broker_url: str, folder: Path) -> None:
+def test_a_drained_worker_ends_without_a_loss(broker_url: str, start: Start, folder: Path) -> None:
     """`workers drain --wait` under load: the worker finishes what it holds, leaves and exits with 0; the other one
     answers the rest."""
     common = (f"redis.url={broker_url}", *QUICK, *ECHO)

@@ -57,6 +57,8 @@ def prompts(sequences: Iterable[Sequence], room: int, most: int) -> list[Share]:
         if sequence.left > 1:
             tokens = min(sequence.left, room, most)
             if sequence.left - tokens == 1:
+                if tokens <= 2 and sequence.left > room:
+                    break  # three tokens and room for two: next time
                 tokens = tokens - 1 if tokens > 2 else sequence.left
             shares.append(Share(sequence, tokens))
             room -= tokens
