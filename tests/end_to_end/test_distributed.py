@@ -59,6 +59,7 @@ def test_a_real_stream_survives_its_worker(broker_url: str, start: Start) -> Non
     the lease, two seconds to notice, and what a busy machine needs to compute the beginning again."""
     gateway, workers = servers(start, broker_url)
     undisturbed = gateway.post("/completion", TEXT)[1]["content"]
+    eventually(lambda: not busy_workers(gateway))
     text, pause, heard = "", 0.0, time.monotonic()
     for number, event in enumerate(gateway.events("/completion", {**TEXT, "stream": True})):
         pause, heard = max(pause, time.monotonic() - heard), time.monotonic()
