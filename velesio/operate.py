@@ -11,7 +11,7 @@ import msgspec
 
 from velesio import table
 from velesio.config import Config
-from velesio.jobs import Completed, Failed, ImageResult, JobState, TextResult
+from velesio.jobs import Completed, Failed, ImageResult, JobState, Result, TextResult
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue, JobRecord, Place
 from velesio.queue.embedded import find_running
@@ -203,9 +203,11 @@ def _facts(record: JobRecord) -> dict[str, Any]:
     return facts
 
 
-def _measure(result: TextResult | ImageResult) -> dict[str, Any]:
+def _measure(result: Result) -> dict[str, Any]:
     if isinstance(result, ImageResult):
         return {"pictures": len(result.pictures)}
+    if not isinstance(result, TextResult):
+        return {}
     return {
         "prompt_tokens": result.usage.prompt_tokens,
         "completion_tokens": result.usage.completion_tokens,

@@ -38,8 +38,10 @@ from velesio.queue.registry import Registry, WorkerInfo
 
 TEXT = TextResult("a b", (1, 2), "word", "b", Usage(3, 2, 1), Timings(1.0, 2.0), slot=3, seed=4, prompt="p")
 PARAMS = [
-    Completion("a", Sampling(temperature=0.5, logit_bias=((5, 1.0), ("x", None))), 7, ("stop",)),
-    Chat([{"role": "user", "content": "a"}], Sampling(seed=3), template_kwargs={"x": 1}),
+    Completion(
+        "a", sampling=Sampling(temperature=0.5, logit_bias=((5, 1.0), ("x", None))), max_tokens=7, stop=("stop",)
+    ),
+    Chat([{"role": "user", "content": "a"}], sampling=Sampling(seed=3), template_kwargs={"x": 1}),
     Image("a", width=128, seed=9),
 ]
 EVENTS = [

@@ -28,11 +28,17 @@ from velesio.jobs import (
     Completed,
     Completion,
     Delta,
+    Embed,
     Event,
     Failed,
+    Image,
+    Infill,
     Job,
     Params,
+    Prompt,
+    Rerank,
     Result,
+    TextParams,
     TextResult,
 )
 from velesio.queue.registry import Registry
@@ -123,14 +129,33 @@ def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, strea
 
 def cost_of(params: Params) -> float:
     """Estimated tokens in thousands, prompt and answer together; megapixel-steps of a picture."""
-    if isinstance(params, Completion):
-        prompt = len(params.prompt) / (_CHARACTERS_PER_TOKEN if isinstance(params.prompt, str) else 1)
-    elif isinstance(params, Chat):
-        prompt = sum(len(str(message.get("content"))) for message in params.messages) / _CHARACTERS_PER_TOKEN
-    else:
+    if isinstance(params, Image):
         return max(0.001, params.width * params.height * params.steps / 1e6)
-    answer = params.max_tokens if params.max_tokens >= 0 else _ANSWER_TOKENS
-    return max(0.001, (prompt + answer) / 1000)
+    answer = 0
+    if isinstance(params, TextParams):
+        answer = params.max_tokens if params.max_tokens >= 0 else _ANSWER_TOKENS
+    return max(0.001, (_prompt_tokens(params) + answer) / 1000)
+
+
+def _prompt_tokens(params: Params) -> float:
+    """Estimated tokens that are read."""
+    match params:
+        case Completion():
+            return _tokens(params.prompt)
+        case Chat():
+            return sum(_tokens(str(message.get("content"))) for message in params.messages)
+        case Infill():
+            return _tokens(params.prefix) + _tokens(params.suffix) + sum(_tokens(text) for _, text in params.extra)
+        case Embed():
+            return sum(map(_tokens, params.inputs))
+        case Rerank():
+            return sum(_tokens(params.query) + _tokens(document) for document in params.documents)
+        case _:
+            return 0
+
+
+def _tokens(prompt: Prompt) -> float:
+    return len(prompt) / (_CHARACTERS_PER_TOKEN if isinstance(prompt, str) else 1)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from velesio.backends.base import Catalogue, Engine, ModelCard, ModelSpec, Work, read_options
 from velesio.backends.echo.picture import draw
-from velesio.errors import BadRequest, ContextExceeded, JobFailed, VelesioError
+from velesio.errors import BadRequest, ContextExceeded, JobFailed, Unsupported, VelesioError
 from velesio.jobs import (
     Cancelled,
     Capability,
@@ -24,6 +24,7 @@ from velesio.jobs import (
     ImageResult,
     Prompt,
     Started,
+    TextParams,
     TextResult,
     Timings,
     Usage,
@@ -134,6 +135,8 @@ class _Answer:
         params = work.job.params
         if isinstance(params, Image) != (options.capability == "image"):
             raise BadRequest(f"this model makes {options.capability} only")
+        if not isinstance(params, Completion | Chat | Image):
+            raise Unsupported("this model repeats its prompt and does nothing else")
         self.work, self.slot = work, slot
         self._begun = time.monotonic()
         self._switches: dict[str, tuple[int, str]] = {}
@@ -175,6 +178,7 @@ class _Answer:
             if self.work.job.stream and (text or self._ended):
                 self.work.emit(Delta(text, tuple(self._pending), len(self._tokens)))
                 self._pending.clear()
+        assert isinstance(params, TextParams)  # noqa: S101 - narrows for the type checker
         return self._completed(params) if self._ended else None
 
     @property
@@ -196,7 +200,7 @@ class _Answer:
         text, self._shown = self._text[self._shown : end], end
         return text
 
-    def _completed(self, params: Completion | Chat) -> Completed:
+    def _completed(self, params: TextParams) -> Completed:
         whole = len(self._tokens) >= self._natural
         return Completed(
             TextResult(
