@@ -7,7 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BENCHES = {"queue": "no-op jobs through Velesio and six other job queues, on the same broker settings"}
+BENCHES = {
+    "queue": "no-op jobs through Velesio and six other job queues, on the same broker settings",
+    "text": "text through Velesio, llama-server and python -m llama_cpp.server, on the same model and llama.cpp",
+    "soak": "mixed load for some minutes: does the server grow, or lose sequences or cells?",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ _GUARD = 'trap "" INT TERM; "$0" "$@" & read _; kill "$!"; wait'
 def running(folder: Path) -> Iterator[str]:
     """The `redis://` address of an empty server that keeps its files in `folder`, which must be new."""
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     options = SETTINGS | {
         "bind": "127.0.0.1",
         "port": str(port),
@@ -73,7 +73,8 @@ def _wait_until_ready(port: int, folder: Path) -> None:
                 return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

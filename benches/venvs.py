@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -25,13 +26,21 @@ def pinned(path: Path = LIST) -> dict[str, list[str]]:
     return found
 
 
-def python_of(name: str, *, install: bool = True, folder: Path = FOLDER, listed: Path = LIST) -> Path:
-    """The interpreter of a rival's venv, which is made or renewed first if need be.
+def python_of(
+    name: str,
+    *,
+    install: bool = True,
+    folder: Path = FOLDER,
+    listed: Path = LIST,
+    requirements: Sequence[str] = (),
+) -> Path:
+    """The interpreter of a rival's venv, which is made or renewed first if need be; it holds `requirements`, or what
+    is `listed` for that name.
 
     Raises:
         MissingRival: it is not installed and may not or cannot be.
     """
-    requirements = pinned(listed)[name]
+    requirements = requirements or pinned(listed)[name]
     home = folder / name
     stamp = home / ".installed"
     wanted = f"{sys.version}\n{' '.join(requirements)}\n"

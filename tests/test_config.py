@@ -30,6 +30,7 @@ def test_the_shipped_file_holds_every_default() -> None:
     raw = tomllib.loads(text)
     for name, kind in (
         ("server", config.ServerSection),
+        ("ports", config.PortsSection),
         ("redis", config.RedisSection),
         ("queue", config.QueueSection),
         ("blobs", config.BlobSection),
@@ -60,6 +61,8 @@ def test_environment_over_file_and_set_over_both(tmp_path: Path) -> None:
         ("", ("servr.port=1",), "servr.*did you mean server"),
         ("", ("server.port=many",), "server.port: expected `int`"),
         ("", ("server.port=70000",), "server.port.*65535"),
+        ("", ("ports.unity=70000",), "ports.unity.*65535"),
+        ("", ("ports.llamacpp=off",), "ports.llamacpp"),
         ("", ("queue.lease=-1",), "queue.lease"),
         ("", ("queue.beat=15",), "queue.beat must be at most half"),
         ("", ("blobs.budget=1000",), "blobs.max_bytes must be at most blobs.budget"),

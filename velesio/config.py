@@ -47,6 +47,14 @@ class ServerSection(Section, frozen=True, kw_only=True):
     loading_wait: Annotated[float, Meta(ge=0)] = 0.0
 
 
+class PortsSection(Section, frozen=True, kw_only=True):
+    """`[ports]`: further ports of the same routes, where clients look for another server by default."""
+
+    llamacpp: Port | Literal["auto"] = "auto"
+    ollama: Port = 0
+    unity: Port = 0
+
+
 class RedisSection(Section, frozen=True, kw_only=True):
     """`[redis]`: where the broker is."""
 
@@ -134,6 +142,7 @@ class Config(Section, frozen=True, kw_only=True):
     """The whole configuration, as the command line and the composition root see it."""
 
     server: ServerSection = ServerSection()
+    ports: PortsSection = PortsSection()
     redis: RedisSection = RedisSection()
     queue: QueueSection = QueueSection()
     blobs: BlobSection = BlobSection()
@@ -304,6 +313,7 @@ def _to_path(kind: type, value: Any) -> Any:
 _SECTIONS: dict[str, type[Section]] = {
     "": Config,
     "server": ServerSection,
+    "ports": PortsSection,
     "redis": RedisSection,
     "queue": QueueSection,
     "blobs": BlobSection,

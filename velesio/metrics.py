@@ -61,4 +61,9 @@ prompt_tokens = Counter(
     "velesio_prompt_tokens_total", "Prompt tokens of settled jobs, cached ones included.", ["model"]
 )
 generated_tokens = Counter("velesio_generated_tokens_total", "Tokens generated.", ["model"])
+kv_usage = Gauge("velesio_kv_usage_ratio", "Part of the KV cache that is in use, kept prefixes included.", ["model"])
+kv_kept = Gauge("velesio_kv_kept_sequences", "Ended sequences whose cells are kept for reuse.", ["model"])
+drafted_tokens = Counter(
+    "velesio_drafted_tokens_total", "Tokens guessed ahead, by whether they were right.", ["model", "right"]
+)
 cached_tokens = Counter("velesio_cached_tokens_total", "Prompt tokens that were in the prefix cache.", ["model"])

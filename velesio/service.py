@@ -18,7 +18,7 @@ from aiohttp import web
 from velesio import __version__, catalogue, metrics
 from velesio.config import Config
 from velesio.errors import BrokerUnavailable, ConfigError
-from velesio.http import app
+from velesio.http import app, listening
 from velesio.http.gateway import Gateway
 from velesio.http.keys import KeyRing
 from velesio.queue.broker import Broker
@@ -74,7 +74,7 @@ async def serve(config: Config, role: Role) -> int:
             return 0
         worker = await _start_worker(config, role, broker, stop, stack) if role != "gateway" else None
         if role != "worker":
-            await _start_gateway(config, broker, stop, stack)
+            await _start_gateway(config, role, broker, stop, stack)
         stack.enter_context(_measuring_lag())
         await stop.asked.wait()
     log.info("stopped")
@@ -170,7 +170,7 @@ def _nothing_to_serve(config: Config) -> str:
     )
 
 
-async def _start_gateway(config: Config, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> None:
+async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> None:
     registry = Registry(broker)
     await registry.start()
     stack.push_async_callback(registry.close)
@@ -189,14 +189,7 @@ async def _start_gateway(config: Config, broker: Broker, stop: StopSignal, stack
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     stack.push_async_callback(_finish, gateway, config.server.drain_timeout, stop)
-    site = web.TCPSite(runner, config.server.host, config.server.port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {config.server.host}:{config.server.port}: {error.strerror}; another program may hold "
-            "it: choose another with --set server.port=…"
-        ) from None
+    await listening.open_ports(runner, config.server, config.ports, standalone=role == "all")
     address = _address(runner)
     log.info("listening", url=address)
     if not config.keys:

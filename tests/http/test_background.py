@@ -332,7 +332,7 @@ PROMPTS = {
 }
 
 
-NEEDED = {"url": st.sampled_from(["x", *FORMS]), "body": ANYTHING | bodies([generation._Body], **PROMPTS)}
+NEEDED = {"url": st.sampled_from(["x", *FORMS]), "body": ANYTHING | bodies([generation.Body], **PROMPTS)}
 
 
 @given(bodies([_Body], **NEEDED) | st.fixed_dictionaries(NEEDED))

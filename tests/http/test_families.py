@@ -23,7 +23,7 @@ from velesio.errors import (
     Unsupported,
     VelesioError,
 )
-from velesio.http.families import NATIVE, OPENAI, Family, family_of, headers_of
+from velesio.http.families import ANTHROPIC, NATIVE, OLLAMA, OPENAI, Family, family_of, headers_of
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,16 @@ from velesio.http.families import NATIVE, OPENAI, Family, family_of, headers_of
         ("/chat/completions", OPENAI),
         ("/v1/chat/completions", OPENAI),
         ("/", NATIVE),
+        ("/v1/messages", ANTHROPIC),
+        ("/v1/messages/count_tokens", ANTHROPIC),
+        ("/api/chat", OLLAMA),
+        ("/api/nothing", OLLAMA),
+        ("/chat", OLLAMA),
+        ("/generate", OLLAMA),
+        ("/tags", OLLAMA),
+        ("/embed", OLLAMA),
+        ("/embeddings", NATIVE),
+        ("/template", NATIVE),
     ],
 )
 def test_the_nearest_place_decides(path: str, family: Family) -> None:
@@ -107,6 +117,31 @@ def test_native_errors_have_the_keys_of_the_samples(name: str) -> None:
 def test_openai_errors(error: VelesioError, body: dict[str, Any]) -> None:
     """The code is a word, the param a path."""
     assert OPENAI.body(error) == {"error": {"message": "m", **body}}
+
+
+def test_ollama_errors() -> None:
+    """A sentence and nothing else."""
+    assert OLLAMA.body(ContextExceeded("m", details={"n_ctx": 8})) == {"error": "m"}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BadRequest("m"), "invalid_request_error"),
+        (Unauthorized("m"), "authentication_error"),
+        (Forbidden("m"), "permission_error"),
+        (ModelNotFound("m"), "not_found_error"),
+        (BodyTooLarge("m"), "request_too_large"),
+        (TenantQueueFull("m"), "rate_limit_error"),
+        (QueueFull("m"), "overloaded_error"),
+        (DeadlineExceeded("m"), "timeout_error"),
+        (Unsupported("m"), "api_error"),
+        (OutOfMemory("m"), "api_error"),
+    ],
+)
+def test_anthropic_errors(error: VelesioError, kind: str) -> None:
+    """The types of Anthropic's own documentation."""
+    assert ANTHROPIC.body(error) == {"type": "error", "error": {"type": kind, "message": "m"}}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from velesio.http.prompts import prompts_of
 )
 def test_the_limit_has_three_names(raw: dict[str, Any], limit: int) -> None:
     """The first in llama.cpp's order counts."""
-    assert generation_of(raw).max_tokens == limit
+    assert generation_of(raw).text.max_tokens == limit
 
 
 def test_a_bad_limit_is_named_as_it_was_given() -> None:

@@ -237,7 +237,7 @@ def test_bad_fields_are_named(raw: dict[str, Any], param: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(bodies([llamacpp._Body, generation._Body, Sampling], prompt=ANYTHING))
+@given(bodies([llamacpp.Body, generation.Body, Sampling], prompt=ANYTHING))
 def test_any_body_is_read_or_refused(raw: dict[str, Any]) -> None:
     """Nothing but a refusal comes of nonsense; what is read can be queued, and its answer written."""
     try:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from velesio.errors import ConfigError
-from velesio.jobs import Capability, Event, Job
+from velesio.errors import ConfigError, VelesioError
+from velesio.jobs import Capability, Event, Failed, Job
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +101,12 @@ class Backend(Protocol):
 
     def load(self, card: ModelCard, report: Callable[[float], None]) -> Engine:
         """Load a model, on the engine's thread; `report` takes the part that is done, 0 to 1."""
+
+
+def failed(error: VelesioError) -> Failed:
+    """The final event of a job that cannot be served."""
+    details = error.details | ({"param": error.param} if error.param else {})
+    return Failed(error.code, error.message, details=details)
 
 
 Factory = Callable[[Catalogue], Backend]

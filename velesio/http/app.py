@@ -4,12 +4,53 @@ from typing import Any
 
 from aiohttp import web
 
-from velesio.http import background, llamacpp, middleware, models, openai, pages, status
+from velesio.http import (
+    anthropic,
+    background,
+    earlier,
+    embeddings,
+    infill,
+    llamacpp,
+    lora,
+    middleware,
+    models,
+    ollama,
+    openai_chat,
+    openai_completions,
+    openai_predict,
+    pages,
+    props,
+    rerank,
+    slots,
+    status,
+    tokens,
+    unity,
+)
 from velesio.http.gateway import GATEWAY, Gateway
 
 __all__ = ["Gateway", "build", "runner"]
 
-_ROUTES = [*pages.ROUTES, *status.ROUTES, *models.ROUTES, *llamacpp.ROUTES, *openai.ROUTES, *background.ROUTES]
+_ROUTES = [
+    *pages.ROUTES,
+    *status.ROUTES,
+    *models.ROUTES,
+    *llamacpp.ROUTES,
+    *infill.ROUTES,
+    *tokens.ROUTES,
+    *embeddings.ROUTES,
+    *rerank.ROUTES,
+    *slots.ROUTES,
+    *props.ROUTES,
+    *lora.ROUTES,
+    *openai_chat.ROUTES,
+    *openai_completions.ROUTES,
+    *openai_predict.ROUTES,
+    *unity.ROUTES,
+    *anthropic.ROUTES,
+    *ollama.ROUTES,
+    *earlier.ROUTES,
+    *background.ROUTES,
+]
 
 
 def build(gateway: Gateway) -> web.Application:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from velesio.errors import BadRequest, Conflict, JobNotFound, JobUnfinished
 from velesio.http import sse
-from velesio.http.dispatch import cost_of, error_of, find_model
+from velesio.http.dispatch import cost_of, error_of, find_model, scaled
 from velesio.http.families import OPENAI
 from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
@@ -25,13 +25,12 @@ from velesio.http.replay import Frames, Replay
 from velesio.http.wire import bad_field, convert, encode, json_response, read_object
 from velesio.jobs import (
     Cancelled,
-    Chat,
     Completed,
-    Completion,
     Failed,
     Final,
     Job,
     JobState,
+    Params,
     Priority,
 )
 from velesio.queue.client import JobRecord, Place
@@ -53,7 +52,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     origin: Origin
     model: str
-    params: Completion | Chat
+    params: Params
     priority: Priority
     seconds: float
     """From now to its end, at most."""
@@ -64,9 +63,10 @@ async def create(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     asked = read(await read_object(request, gateway.server.max_body), gateway.server.background_timeout)
     key = key_of(request)
+    card = await find_model(request, asked.model, "text")
     job = Job.new(
-        (await find_model(request, asked.model, "text")).name,
-        asked.params,
+        card.name,
+        scaled(request, asked.params),
         tenant=request[CREDENTIAL].tenant,
         priority=asked.priority,
         cost=cost_of(asked.params),
@@ -107,7 +107,7 @@ def read(raw: Mapping[str, Any], longest: float) -> Asked:
         raise bad_field("body", f"asks for {len(inner.params)} answers; a background job is one: one prompt, n = 1")
     return Asked(
         origin=Origin(asked.url, encode(body)),
-        model=inner.generation.model,
+        model=inner.model,
         params=inner.params[0],
         priority=_priority(asked.priority),
         seconds=_seconds(asked.timeout, longest),

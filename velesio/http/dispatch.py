@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from difflib import get_close_matches
+from typing import TypeVar
 
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -13,15 +15,17 @@ from velesio import metrics
 from velesio.backends.base import ModelCard
 from velesio.errors import (
     Forbidden,
+    JobFailed,
     ModelNotFound,
     NoWorker,
     ShuttingDown,
     VelesioError,
     from_code,
 )
-from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, Gateway
+from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, SCALES, Gateway
 from velesio.http.keys import Credential
 from velesio.jobs import (
+    Aside,
     Cancelled,
     Capability,
     Chat,
@@ -36,11 +40,13 @@ from velesio.jobs import (
     Job,
     Params,
     Prompt,
+    Render,
     Rerank,
     Result,
     TextParams,
     TextResult,
 )
+from velesio.queue import adapters
 from velesio.queue.registry import Registry
 
 log = structlog.get_logger("velesio.http")
@@ -52,10 +58,12 @@ _CHARACTERS_PER_TOKEN = 4
 _ANSWER_TOKENS = 256
 """What an answer without a limit is taken to cost."""
 
+_R = TypeVar("_R", bound=Result)
+
 
 async def find_model(request: web.Request, name: str, capability: Capability) -> ModelCard:
     """The card of the model that a request names; an empty name is the default one. Waits up to
-    `[server] loading_wait` seconds for a worker.
+    `[server] loading_wait` seconds for a worker. Notes the scales of its adapters for `scaled`.
 
     Raises:
         ModelNotFound: naming those that the key may use.
@@ -68,11 +76,15 @@ async def find_model(request: web.Request, name: str, capability: Capability) ->
     end = time.monotonic() + gateway.server.loading_wait
     while True:
         try:
-            return choose_model(gateway.registry, request[CREDENTIAL], name, capability)
+            card = choose_model(gateway.registry, request[CREDENTIAL], name, capability)
         except NoWorker:
             left = end - time.monotonic()
             if left <= 0:
                 raise
+        else:
+            if card.meta.get("lora") and (scales := await adapters.read(gateway.broker, card.name)) is not None:
+                request[SCALES] = scales
+            return card
         await gateway.registry.changed(left)
 
 
@@ -116,7 +128,7 @@ def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, strea
     return [
         Job.new(
             model,
-            each,
+            scaled(request, each),
             tenant=request[CREDENTIAL].tenant,
             cost=cost_of(each),
             deadline=deadline,
@@ -125,6 +137,14 @@ def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, strea
         )
         for each in params
     ]
+
+
+def scaled(request: web.Request, params: Params) -> Params:
+    """`params` with the scales of adapters that are set for the model that was found, unless they have their own."""
+    scales = request.get(SCALES)
+    if scales is None or not isinstance(params, TextParams) or params.lora is not None:
+        return params
+    return msgspec.structs.replace(params, lora=scales)
 
 
 def cost_of(params: Params) -> float:
@@ -139,19 +159,27 @@ def cost_of(params: Params) -> float:
 
 def _prompt_tokens(params: Params) -> float:
     """Estimated tokens that are read."""
+    return sum(map(_tokens, _texts(params)))
+
+
+def _texts(params: Params) -> Iterable[Prompt]:
+    """What is read."""
     match params:
         case Completion():
-            return _tokens(params.prompt)
+            texts: Iterable[Prompt] = [params.prompt]
         case Chat():
-            return sum(_tokens(str(message.get("content"))) for message in params.messages)
+            texts = (str(message.get("content")) for message in params.messages)
         case Infill():
-            return _tokens(params.prefix) + _tokens(params.suffix) + sum(_tokens(text) for _, text in params.extra)
+            texts = [params.prefix, params.suffix, params.prompt, *(text for _, text in params.extra)]
         case Embed():
-            return sum(map(_tokens, params.inputs))
+            texts = params.inputs
         case Rerank():
-            return sum(_tokens(params.query) + _tokens(document) for document in params.documents)
+            texts = (params.query + document for document in params.documents)
+        case Render():
+            texts = _texts(params.chat)
         case _:
-            return 0
+            texts = ()
+    return texts
 
 
 def _tokens(prompt: Prompt) -> float:
@@ -187,6 +215,27 @@ async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator
         if len(jobs) == 1:
             request[JOB_ID] = jobs[0].id
         yield answers
+
+
+async def ask(request: web.Request, model: str, params: Aside, kind: type[_R]) -> _R:
+    """The result of one aside; a client that leaves cancels it.
+
+    Raises:
+        VelesioError: it could not be queued, or failed.
+    """
+    async with answers_to(request, jobs_of(request, model, [params], stream=False)) as answers:
+        return checked(await answers.only(), kind)
+
+
+def checked(result: Result, kind: type[_R]) -> _R:
+    """`result`, if it is of that kind.
+
+    Raises:
+        JobFailed: it is another, as that of a worker of another release may be.
+    """
+    if not isinstance(result, kind):
+        raise JobFailed(f"the worker answered with {type(result).__name__} instead of {kind.__name__}")
+    return result
 
 
 async def _cancel_open(gateway: Gateway, open_jobs: dict[int, str]) -> None:
@@ -245,6 +294,16 @@ class Answers:
         async for _ in self:
             pass
         return [result for _, result in sorted(self.results.items()) if isinstance(result, TextResult)]
+
+    async def only(self) -> Result:
+        """The result of the only job, when it is done.
+
+        Raises:
+            VelesioError: it failed.
+        """
+        async for _ in self:
+            pass
+        return self.results[0]
 
     def abort(self, error: VelesioError) -> None:
         """Make the iteration raise `error`, now or at its next step."""

@@ -28,6 +28,15 @@ _NATIVE_TYPES = {
     504: "timeout_error",
 }
 _OPENAI_TYPES = {403: "permission_error", 429: "rate_limit_error"}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 
 
 def _native(error: VelesioError) -> dict[str, Any]:
@@ -43,13 +52,30 @@ def _openai(error: VelesioError) -> dict[str, Any]:
     return {"error": body | error.details}
 
 
+def _ollama(error: VelesioError) -> dict[str, Any]:
+    return {"error": error.message}
+
+
+def _anthropic(error: VelesioError) -> dict[str, Any]:
+    kind = _ANTHROPIC_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message} | error.details}
+
+
 NATIVE = Family("llama.cpp", _native, tells_methods=False)
 OPENAI = Family("openai", _openai, tells_methods=True)
+OLLAMA = Family("ollama", _ollama, tells_methods=True)
+ANTHROPIC = Family("anthropic", _anthropic, tells_methods=True)
 
 _PLACES = {
     "/chat/completions": OPENAI,
     "/v1": OPENAI,
     "/v1/health": NATIVE,
+    "/v1/messages": ANTHROPIC,
+    "/api": OLLAMA,
+    "/chat": OLLAMA,
+    "/generate": OLLAMA,
+    "/tags": OLLAMA,
+    "/embed": OLLAMA,
 }
 
 

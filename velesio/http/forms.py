@@ -1,48 +1,24 @@
-"""Forms: the routes whose answers can be made in the background, and how each reads its body and writes its answer."""
+"""Forms: the routes whose answers can be made in the background."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-import msgspec
-
-from velesio.http import llamacpp, openai
+from velesio.http import embeddings, infill, llamacpp, openai_chat, openai_completions, rerank, tokens
+from velesio.http.form import Form
 from velesio.http.origin import Origin
 from velesio.http.wire import bad_field
-from velesio.jobs import Completed, TextResult
+from velesio.jobs import Completed
 from velesio.queue.client import JobRecord
 
-
-class Form(msgspec.Struct, frozen=True):
-    """One route."""
-
-    read: Callable[[Mapping[str, Any]], Any]
-    """A body → what is asked: `generation` and `params`. Raises BadRequest."""
-    write: Callable[[Any, str, str, Sequence[TextResult]], Any]
-    """What was asked, model, id of the job, results → the JSON of the answer without streaming."""
-
-
-def _native(asked: llamacpp.Asked, model: str, job_id: str, results: Sequence[TextResult]) -> Any:
-    return llamacpp.Writer(asked, model, job_id).answer(results)
-
-
-def _chat(asked: openai.Asked, model: str, job_id: str, results: Sequence[TextResult]) -> Any:
-    return openai.ChatWriter(asked, model, job_id).whole(results)
-
-
-def _completion(asked: openai.Asked, model: str, job_id: str, results: Sequence[TextResult]) -> Any:
-    return openai.CompletionWriter(asked, model, job_id).whole(results)
-
-
-_NATIVE = Form(llamacpp.read, _native)
-_CHAT = Form(openai.read_chat, _chat)
-
 FORMS: Mapping[str, Form] = {
-    "/v1/chat/completions": _CHAT,
-    "/v1/completions": Form(openai.read_completion, _completion),
-    "/completion": _NATIVE,
-    "/completions": _NATIVE,
-    "/chat/completions": _CHAT,
+    **openai_chat.FORMS,
+    **openai_completions.FORMS,
+    **llamacpp.FORMS,
+    **infill.FORMS,
+    **tokens.FORMS,
+    **embeddings.FORMS,
+    **rerank.FORMS,
 }
 """By path."""
 
@@ -65,7 +41,7 @@ def answer_of(kept: bytes, record: JobRecord, final: Completed) -> Any | None:
     `kept` is the packed origin.
     """
     origin = Origin.unpacked(kept)
-    if origin is None or origin.url not in FORMS or not isinstance(final.result, TextResult):
+    form = FORMS.get(origin.url) if origin else None
+    if origin is None or form is None or not isinstance(final.result, form.result):
         return None
-    form = FORMS[origin.url]
     return form.write(form.read(origin.raw()), record.model, record.id, [final.result])

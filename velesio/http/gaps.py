@@ -27,16 +27,9 @@ Gaps = Mapping[str, tuple[Callable[[Any], bool], str]]
 SAMPLING: Gaps = {
     "grammar": (_not_empty, "grammars are"),
     "json_schema": (lambda value: value not in ("", []), "answers by JSON schema are"),
-    "lora": (_not_empty, "LoRA adapters for text models are"),
     "n_probs": (_not_empty, "token probabilities are"),
     "logprobs": (_not_empty, "token probabilities are"),
     "adaptive_target": (_from_zero, "the adaptive-p sampler is"),
-    "t_max_predict_ms": (
-        lambda value: _not_empty(value) and _from_zero(value),
-        "a time limit for generation is",
-    ),
-    "n_indent": (_not_empty, "indentation limits are"),
-    "return_progress": (_not_empty, "progress of the prompt is"),
     "image_data": (_not_empty, "images in prompts are"),
 }
 """Fields that every text route of llama.cpp's and OpenAI's families takes."""

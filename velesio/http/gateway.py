@@ -125,3 +125,5 @@ BODY = web.RequestKey("body", bytes)
 """The body as it came, once it is read."""
 REPLAYED = web.RequestKey("replayed", bool)
 """Set where the answer is that of an earlier request."""
+SCALES = web.RequestKey("scales", tuple[tuple[int, float], ...])
+"""Scales of the found model's adapters, where clients have set them."""

@@ -1,14 +1,14 @@
-"""What every text request may say beside its prompt: model, stream, limit, stops, choices and their sampling."""
+"""What every text request may say beside its prompt: model, stream, limits, stops, choices and their sampling."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from velesio.http.prompts import prompts_of
 from velesio.http.sampling import sampling_of
-from velesio.http.wire import INT_MAX, bad_field, convert, within
-from velesio.jobs import Completion, Sampling
+from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, explain_type, within
+from velesio.jobs import Completion, Sampling, TextParams
 
 MOST_ANSWERS = 128
 """To one request: prompts times choices."""
@@ -16,9 +16,14 @@ MOST_ANSWERS = 128
 _LIMIT_NAMES = ("n_predict", "max_completion_tokens", "max_tokens")
 _CHOICE_NAMES = ("n_cmpl", "n")
 _SEEDS = 2**32 - 1
+_PARAMS = tuple(field.name for field in msgspec.structs.fields(TextParams) if field.name != "sampling")
+
+_P = TypeVar("_P", bound=TextParams)
 
 
-class _Body(msgspec.Struct):
+class Body(msgspec.Struct):
+    """The fields that are read here."""
+
     model: str = ""
     stream: bool = False
     stop: str | list[str] = []
@@ -29,7 +34,18 @@ class _Body(msgspec.Struct):
     max_tokens: int = -1
     n_cmpl: int = 1
     n: int = 1
+    n_keep: int = 0
+    n_discard: int = 0
+    n_indent: int = 0
+    t_max_predict_ms: float = -1.0
+    return_progress: bool = False
+    timings_per_token: bool = False
     sse_ping_interval: float | None = None
+
+
+class _Scale(msgspec.Struct):
+    id: int
+    scale: float = 0.0
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,19 +53,23 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     stream: bool
-    max_tokens: int
-    stop: tuple[str, ...]
-    cache_prompt: bool
-    id_slot: int
+    text: TextParams
+    """What every job has, but for the sampling."""
     samplings: tuple[Sampling, ...]
     """One for each choice."""
     ping_interval: float | None
     """Seconds; None: the server's."""
+    timings_per_token: bool = False
 
     @property
     def choices(self) -> int:
         """Answers to each prompt."""
         return len(self.samplings)
+
+    def each(self, kind: type[_P], **own: Any) -> list[_P]:
+        """Params of a kind of job for each choice; `own` are the fields that this kind has, or those it has instead."""
+        fields = {name: getattr(self.text, name) for name in _PARAMS} | own
+        return [kind(sampling=sampling, **fields) for sampling in self.samplings]
 
 
 def generation_of(raw: Mapping[str, Any]) -> Generation:
@@ -58,18 +78,28 @@ def generation_of(raw: Mapping[str, Any]) -> Generation:
     Raises:
         BadRequest: naming the field.
     """
-    body = convert(raw, _Body)
+    body = convert(raw, Body)
     sampling = sampling_of(raw)
     choices = _first(raw, body, _CHOICE_NAMES, 1, MOST_ANSWERS)
-    return Generation(
-        model=body.model,
-        stream=body.stream,
+    text = TextParams(
         max_tokens=_first(raw, body, _LIMIT_NAMES, -1),
         stop=stops_of(body.stop),
         cache_prompt=body.cache_prompt,
         id_slot=within("id_slot", body.id_slot, -1),
+        n_keep=within("n_keep", body.n_keep, -1),
+        n_discard=within("n_discard", body.n_discard, 0),
+        lora=lora_of(raw.get("lora")),
+        max_seconds=clamped(body.t_max_predict_ms, 0, FLOAT_MAX) / 1000,
+        n_indent=max(0, within("n_indent", body.n_indent, -1)),
+        return_progress=body.return_progress,
+    )
+    return Generation(
+        model=body.model,
+        stream=body.stream,
+        text=text,
         samplings=tuple(_of_choice(sampling, choice) for choice in range(choices)),
         ping_interval=body.sse_ping_interval,
+        timings_per_token=body.timings_per_token,
     )
 
 
@@ -80,7 +110,7 @@ def _of_choice(sampling: Sampling, choice: int) -> Sampling:
     return msgspec.structs.replace(sampling, seed=(sampling.seed + choice) % _SEEDS)
 
 
-def _first(raw: Mapping[str, Any], body: _Body, names: Sequence[str], low: int, high: int = INT_MAX) -> int:
+def _first(raw: Mapping[str, Any], body: Body, names: Sequence[str], low: int, high: int = INT_MAX) -> int:
     name = next((name for name in names if name in raw), names[0])
     value: int = getattr(body, name)
     return within(name, value, low, high)
@@ -89,6 +119,23 @@ def _first(raw: Mapping[str, Any], body: _Body, names: Sequence[str], low: int, 
 def stops_of(value: str | list[str]) -> tuple[str, ...]:
     """Stop strings from a string or a list; empty ones would stop at once and are left out."""
     return tuple(stop for stop in ([value] if isinstance(value, str) else value) if stop)
+
+
+def lora_of(value: Any, path: str = "lora") -> tuple[tuple[int, float], ...] | None:
+    """Scales of adapters, `[{"id": 0, "scale": 0.5}]`; those not named are at 0. None: as they are set for all.
+
+    Raises:
+        BadRequest: naming the item.
+    """
+    if value is None:
+        return None
+    try:
+        scales = msgspec.convert(value, list[_Scale])
+    except msgspec.ValidationError as error:
+        raise explain_type(str(error), path) from None
+    for index, scale in enumerate(scales):
+        within(f"{path}[{index}].id", scale.id, 0)
+    return tuple((scale.id, clamped(scale.scale, -FLOAT_MAX, FLOAT_MAX)) for scale in scales)
 
 
 def completions_of(raw: Mapping[str, Any], generation: Generation) -> list[Completion]:
@@ -104,15 +151,4 @@ def completions_of(raw: Mapping[str, Any], generation: Generation) -> list[Compl
         raise bad_field(
             "prompt", f"{len(prompts)} prompts with {generation.choices} answers each; at most {MOST_ANSWERS} in all"
         )
-    return [
-        Completion(
-            prompt=prompt,
-            sampling=sampling,
-            max_tokens=generation.max_tokens,
-            stop=generation.stop,
-            cache_prompt=generation.cache_prompt,
-            id_slot=generation.id_slot,
-        )
-        for prompt in prompts
-        for sampling in generation.samplings
-    ]
+    return [one for prompt in prompts for one in generation.each(Completion, prompt=prompt)]

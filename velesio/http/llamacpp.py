@@ -1,6 +1,5 @@
 """llama.cpp server's own API: `/completion`."""
 
-import struct
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,20 +8,23 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import VelesioError
-from velesio.http import gaps, sse
+from velesio.http import gaps, sse, unity
 from velesio.http.dispatch import find_model, jobs_of
 from velesio.http.families import NATIVE
+from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import Generation, completions_of, generation_of
 from velesio.http.idempotency import answers_to
-from velesio.http.usage import finish_reason, timings_of, usage_of
-from velesio.http.wire import answer_id, convert, encode, json_response, read_object, within
+from velesio.http.settings import generation_settings
+from velesio.http.usage import StreamOptions, finish_reason, timings_of, usage_of
+from velesio.http.wire import answer_id, convert, encode, json_response, read_object
 from velesio.jobs import (
     Completed,
     Completion,
     Delta,
     Event,
-    Sampling,
+    Infill,
+    Progress,
     Started,
     TextResult,
     Timings,
@@ -32,22 +34,33 @@ from velesio.jobs import (
 )
 
 
-class _Body(msgspec.Struct):
-    n_keep: int = 0
-    n_discard: int = 0
+class Body(msgspec.Struct):
+    """The fields that only llama.cpp's own routes have."""
+
     return_tokens: bool = False
-    timings_per_token: bool = False
     response_fields: list[str] = []
+    stream_options: StreamOptions | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request for completions, read."""
 
     generation: Generation
-    params: list[Completion]
-    body: _Body
-    openai: bool
+    params: list[Completion] | list[Infill]
+    body: Body
+    openai: bool = False
     """Whether `max_tokens` was given: the answer then has OpenAI's fields as well."""
+
+    @property
+    def model(self) -> str:
+        """The name that the request has for it."""
+        return self.generation.model
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the end of a stream counts tokens in OpenAI's words."""
+        options = self.body.stream_options
+        return self.openai or (options is not None and options.include_usage)
 
 
 def read(raw: Mapping[str, Any]) -> Asked:
@@ -59,13 +72,10 @@ def read(raw: Mapping[str, Any]) -> Asked:
     """
     gaps.refuse(raw, gaps.SAMPLING)
     generation = generation_of(raw)
-    body = convert(raw, _Body)
-    within("n_keep", body.n_keep, -1)
-    within("n_discard", body.n_discard, 0)
     return Asked(
         generation=generation,
         params=completions_of(raw, generation),
-        body=body,
+        body=convert(raw, Body),
         openai="max_tokens" in raw,
     )
 
@@ -85,7 +95,8 @@ class Writer:
     def final(self, index: int, result: TextResult, content: str, tokens: Sequence[int]) -> dict[str, Any]:
         """The answer without streaming, or the last event of a stream."""
         used = result.usage
-        prompt = self.asked.params[index].prompt
+        params = self.asked.params[index]
+        prompt = params.prompt if isinstance(params, Completion) else result.prompt
         whole = {
             "index": index,
             "content": content,
@@ -95,7 +106,7 @@ class Writer:
             "model": self.model,
             "tokens_predicted": used.completion_tokens,
             "tokens_evaluated": used.prompt_tokens,
-            "generation_settings": generation_settings(self.asked, self.asked.params[index]),
+            "generation_settings": generation_settings(self.asked.generation, params),
             "prompt": prompt if isinstance(prompt, str) else result.prompt,
             "has_new_line": "\n" in result.text,
             "truncated": result.truncated,
@@ -107,12 +118,14 @@ class Writer:
         }
         if self.asked.openai:
             whole |= self.openai_fields(index, content, finish_reason(result))
+        if self.asked.include_usage:
             whole["usage"] = usage_of([result])
-        return select(whole, self.asked.body.response_fields)
+        return whole
 
     def whole(self, index: int, result: TextResult) -> dict[str, Any]:
         """The answer to one prompt without streaming."""
-        return self.final(index, result, result.text, result.tokens if self.asked.body.return_tokens else ())
+        whole = self.final(index, result, result.text, result.tokens if self.asked.body.return_tokens else ())
+        return select(whole, self.asked.body.response_fields)
 
     def answer(self, results: Sequence[TextResult]) -> dict[str, Any] | list[dict[str, Any]]:
         """The answer to the request without streaming."""
@@ -144,17 +157,34 @@ class Frames:
         job = self._jobs[index]
         if type(event) is Delta:
             self._last = job
-            return [sse.event(job.partial(event) + self._extra(index, event.text))]
+            return [self._event(job, event)]
         if isinstance(event, Started):
             job.start(event.prompt_tokens)
+        elif isinstance(event, Progress):
+            return self._progress(job, event)
         elif isinstance(event, Completed) and isinstance(event.result, TextResult):
-            return [sse.event(encode(self._writer.final(index, event.result, "", ())))]
+            last = self._writer.final(index, event.result, "", ())
+            return [sse.event(encode(select(last, self._writer.asked.body.response_fields)))]
         return []
+
+    def _event(self, job: "_Job", delta: Delta) -> bytes:
+        whole = job.partial(delta) + self._extra(job.index, delta.text)
+        return sse.event(self._selected(whole))
+
+    def _selected(self, whole: bytes) -> bytes:
+        paths = self._writer.asked.body.response_fields
+        return encode(select(msgspec.json.decode(whole), paths)) if paths else whole
+
+    def _progress(self, job: "_Job", event: Progress) -> list[bytes]:
+        if not self._writer.asked.generation.text.return_progress:
+            return []
+        whole = job.partial(Delta("", (0,)), event) + b',"prompt_progress":%b}' % encode(progress_of(event))
+        return [sse.event(self._selected(whole))]
 
     def ping(self) -> bytes:
         """An event with empty content: comments break LLMUnity's reader."""
         job = self._last
-        return sse.event(job.partial(Delta("", predicted=job.predicted)) + self._extra(job.index, ""))
+        return self._event(job, Delta("", predicted=job.predicted))
 
     def failure(self, error: VelesioError) -> list[bytes]:
         """The error as an event."""
@@ -176,7 +206,7 @@ class _Job:
     def __init__(self, index: int, writer: Writer) -> None:
         self.index = index
         self.predicted = 0
-        self._with_timings = writer.asked.body.timings_per_token
+        self._with_timings = writer.asked.generation.timings_per_token
         self._head = b'{"index":%d,"content":' % index
         self._prompt_tokens = 0
         self._tail = b""
@@ -187,7 +217,7 @@ class _Job:
         self._prompt_tokens = prompt_tokens
         self._tail = b',"tokens_evaluated":%d' % prompt_tokens
 
-    def partial(self, delta: Delta) -> bytes:
+    def partial(self, delta: Delta, progress: Progress | None = None) -> bytes:
         self.predicted = delta.predicted
         return b'%b%b,"tokens":%b,"stop":false,"id_slot":-1,"tokens_predicted":%d%b%b' % (
             self._head,
@@ -195,86 +225,23 @@ class _Job:
             encode(delta.tokens),
             delta.predicted,
             self._tail,
-            self._timings() if self._with_timings else b"",
+            b',"timings":' + encode(self._timings(progress)) if self._with_timings else b"",
         )
 
-    def _timings(self) -> bytes:
+    def _timings(self, progress: Progress | None) -> dict[str, Any]:
         """As seen from here, the wait in the queue included; the worker's own times come with the last event."""
+        if progress is not None:
+            return timings_of(Usage(progress.done, 0, progress.cached), Timings(progress.ms))
         now = time.monotonic()
         if not self._first:
             self._first = now
         times = Timings((self._first - self._began) * 1000, (now - self._first) * 1000)
-        return b',"timings":' + encode(timings_of(Usage(self._prompt_tokens, self.predicted), times))
+        return timings_of(Usage(self._prompt_tokens, self.predicted), times)
 
 
-def generation_settings(asked: Asked, params: Completion) -> dict[str, Any]:
-    """The settings of one job as llama.cpp's server reports them, fields that Velesio does not have included."""
-    sampling = params.sampling
-    return {
-        **_sampling_settings(sampling),
-        "stop": params.stop,
-        "max_tokens": params.max_tokens,
-        "n_predict": params.max_tokens,
-        "n_keep": asked.body.n_keep,
-        "n_discard": asked.body.n_discard,
-        "ignore_eos": sampling.ignore_eos,
-        "stream": asked.generation.stream,
-        "logit_bias": [
-            {"bias": None if bias is None else _float32(bias), "token": token} for token, bias in sampling.logit_bias
-        ],
-        "n_probs": 0,
-        "min_keep": sampling.min_keep,
-        "grammar": "",
-        "grammar_lazy": False,
-        "grammar_triggers": (),
-        "preserved_tokens": (),
-        "chat_format": "Content-only",
-        "reasoning_format": "deepseek",
-        "reasoning_in_content": False,
-        "generation_prompt": "",
-        "samplers": sampling.samplers,
-        "speculative.types": "none",
-        "timings_per_token": asked.body.timings_per_token,
-        "post_sampling_probs": False,
-        "backend_sampling": False,
-        "lora": (),
-    }
-
-
-def _sampling_settings(sampling: Sampling) -> dict[str, Any]:
-    return {
-        "seed": sampling.seed & 0xFFFF_FFFF,
-        "temperature": _float32(sampling.temperature),
-        "dynatemp_range": _float32(sampling.dynatemp_range),
-        "dynatemp_exponent": _float32(sampling.dynatemp_exponent),
-        "top_k": sampling.top_k,
-        "top_p": _float32(sampling.top_p),
-        "min_p": _float32(sampling.min_p),
-        "top_n_sigma": _float32(sampling.top_n_sigma),
-        "xtc_probability": _float32(sampling.xtc_probability),
-        "xtc_threshold": _float32(sampling.xtc_threshold),
-        "typical_p": _float32(sampling.typical_p),
-        "repeat_last_n": sampling.repeat_last_n,
-        "repeat_penalty": _float32(sampling.repeat_penalty),
-        "presence_penalty": _float32(sampling.presence_penalty),
-        "frequency_penalty": _float32(sampling.frequency_penalty),
-        "dry_multiplier": _float32(sampling.dry_multiplier),
-        "dry_base": _float32(sampling.dry_base),
-        "dry_allowed_length": sampling.dry_allowed_length,
-        "dry_penalty_last_n": sampling.dry_penalty_last_n,
-        "dry_sequence_breakers": sampling.dry_sequence_breakers,
-        "mirostat": sampling.mirostat,
-        "mirostat_tau": _float32(sampling.mirostat_tau),
-        "mirostat_eta": _float32(sampling.mirostat_eta),
-        "adaptive_target": -1.0,
-        "adaptive_decay": _float32(0.9),
-    }
-
-
-def _float32(value: float) -> float:
-    """`value` as the engine has it: 0.95 shows as 0.949999988079071."""
-    single: float = struct.unpack("<f", struct.pack("<f", value))[0]
-    return single
+def progress_of(event: Progress) -> dict[str, Any]:
+    """`prompt_progress`: tokens of the prompt, and milliseconds."""
+    return {"total": event.total, "cache": event.cached, "processed": event.done, "time_ms": int(event.ms)}
 
 
 def select(whole: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
@@ -294,7 +261,11 @@ def select(whole: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
 
 async def completion(request: web.Request) -> web.StreamResponse:
     """`POST /completion`: native completion, streamed or not."""
-    asked = read(await read_object(request, request.app[GATEWAY].server.max_body))
+    return await answer(request, read(await read_object(request, request.app[GATEWAY].server.max_body)))
+
+
+async def answer(request: web.Request, asked: Asked) -> web.StreamResponse:
+    """The answer in llama.cpp's shapes."""
     generation = asked.generation
     card = await find_model(request, generation.model, "text")
     jobs = jobs_of(request, card.name, asked.params, stream=generation.stream)
@@ -302,9 +273,18 @@ async def completion(request: web.Request) -> web.StreamResponse:
         writer = Writer(asked, card.name, answers.ids[0])
         if generation.stream:
             await answers.begin()
-            return await sse.respond(request, answers, Frames(writer), generation.ping_interval)
+            framing = unity.framing_for(request, Frames(writer))
+            return await sse.respond(request, unity.answers_for(request, answers), framing, generation.ping_interval)
         results = await answers.texts()
     return json_response(writer.answer(results))
 
 
-ROUTES = [web.post("/completion", completion), web.post("/completions", completion)]
+def write(asked: Asked, model: str, job_id: str, results: Sequence[TextResult]) -> Any:
+    """The answer without streaming."""
+    return Writer(asked, model, job_id).answer(results)
+
+
+FORMS: Mapping[str, Form] = dict.fromkeys(("/completion", "/completions"), Form(read, write))
+"""By path."""
+
+ROUTES = [web.post(path, completion) for path in FORMS]

@@ -5,12 +5,16 @@ from typing import Any
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
+from velesio.http import earlier
 from velesio.http.dispatch import unknown_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.wire import json_response
 
-_FACTS = ("vocab_type", "n_vocab", "n_ctx", "n_ctx_train", "n_embd", "n_params", "size", "ftype")
-"""What a list tells of a model's file."""
+_FACTS = (
+    "vocab_type", "n_vocab", "n_ctx", "n_ctx_train", "n_embd", "n_params", "size", "ftype",
+    "generates", "pooling", "embeds", "reranks", "fills_gaps",
+)  # fmt: skip
+"""What a list tells of a model's file, and of what it can do."""
 
 
 def listing(cards: list[ModelCard]) -> dict[str, Any]:
@@ -61,7 +65,10 @@ def _described(card: ModelCard) -> dict[str, Any]:
 
 async def models(request: web.Request) -> web.Response:
     """`GET /models`, `GET /v1/models`: those that are served and that the key may use."""
-    return json_response(listing(visible_cards(request.app[GATEWAY].registry, request[CREDENTIAL])))
+    registry = request.app[GATEWAY].registry
+    cards = visible_cards(registry, request[CREDENTIAL])
+    more = earlier.models_of(cards, registry.workers()) if request.path == "/models" else {}
+    return json_response(listing(cards) | more)
 
 
 async def model(request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.errors import VelesioError
+from velesio.http.clients import Client, client_of
 from velesio.http.dispatch import visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.status import described
@@ -24,7 +25,10 @@ def setup(app: web.Application) -> None:
 
 
 async def front(request: web.Request) -> web.Response:
-    """`GET /`: models, workers, queue and a first request; without a key only that Velesio runs."""
+    """`GET /`: models, workers, queue and a first request; without a key only that Velesio runs. Ollama's clients look
+    for its own greeting here."""
+    if request.method == "HEAD" or client_of(request.headers) is Client.OLLAMA:
+        return web.Response(text="Ollama is running")
     about = await _about(request)
     if "text/html" not in request.headers.get("Accept", ""):
         return json_response(about)

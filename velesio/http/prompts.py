@@ -7,22 +7,29 @@ from velesio.http.wire import bad_field, within
 from velesio.jobs import Prompt
 
 
-def prompts_of(value: Any) -> list[Prompt]:
-    """The prompts in a `prompt` field. A list with a number in it is one prompt; any other is a list of prompts.
+def prompts_of(value: Any, name: str = "prompt") -> list[Prompt]:
+    """The prompts in a field. A list with a number in it is one prompt; any other is a list of prompts.
 
     Raises:
         BadRequest: naming the item.
+        Unsupported: pictures or sounds.
     """
     if not isinstance(value, list):
-        return [_prompt(value, "prompt")]
+        return [prompt_of(value, name)]
     if not value:
-        raise bad_field("prompt", "must not be an empty list")
+        raise bad_field(name, "must not be an empty list")
     if any(type(item) in {int, float} for item in value):
-        return [_prompt(value, "prompt")]
-    return [_prompt(item, f"prompt[{index}]") for index, item in enumerate(value)]
+        return [prompt_of(value, name)]
+    return [prompt_of(item, f"{name}[{index}]") for index, item in enumerate(value)]
 
 
-def _prompt(value: Any, path: str) -> Prompt:
+def prompt_of(value: Any, path: str) -> Prompt:
+    """One prompt.
+
+    Raises:
+        BadRequest: naming the item.
+        Unsupported: pictures or sounds.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value:

@@ -34,10 +34,11 @@ _SOFT: dict[str, tuple[float, float]] = {
     "mirostat_tau": (0, FLOAT_MAX),
     "mirostat_eta": (0, FLOAT_MAX),
     "min_keep": (0, INT_MAX),
+    "adaptive_target": (-FLOAT_MAX, 1),
 }
 """Values outside are moved to the nearest end."""
 
-_HARD: dict[str, tuple[int, int]] = {"repeat_last_n": (0, INT_MAX)}
+_HARD: dict[str, tuple[float, float]] = {"repeat_last_n": (0, INT_MAX), "adaptive_decay": (0, 0.99)}
 """Values outside are refused."""
 
 _RANDOM_SEED = 2**32 - 1
@@ -52,6 +53,8 @@ _LETTERS = {
     "m": "min_p",
     "x": "xtc",
     "t": "temperature",
+    "i": "infill",
+    "a": "adaptive_p",
 }
 _OTHER_NAMES = {
     "temp": "temperature",
@@ -65,6 +68,7 @@ _OTHER_NAMES = {
     "typ": "typ_p",
     "typ-p": "typ_p",
     "typical-p": "typ_p",
+    "adaptive-p": "adaptive_p",
 }
 
 
@@ -87,11 +91,16 @@ def _limited(sampling: Sampling, given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         value = getattr(sampling, name)
         if name in _HARD:
-            within(name, value, *_HARD[name])
+            _refuse_outside(name, value, *_HARD[name])
         elif name in _SOFT:
             moved = clamped(value, *_SOFT[name])
             limited[name] = int(moved) if name in _WHOLE else float(moved)
     return limited
+
+
+def _refuse_outside(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise bad_field(name, f"Value must be between {low} <= value <= {high}, but got {value}")
 
 
 def seed_of(seed: int) -> int:

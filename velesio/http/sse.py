@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
@@ -57,13 +57,14 @@ async def respond(
     answers: AsyncIterable[Sequence[tuple[int, _E]]],
     framing: Framing[_E],
     ping_interval: float | None = None,
+    headers: Mapping[str, str] = HEADERS,
 ) -> web.StreamResponse:
     """Streams `answers`, whose first event has come; `ping_interval` is in seconds, the server's if None, 0 or less
     for no pings.
 
     Nothing is raised but the cancellation of the caller: once headers are sent, an error is an event.
     """
-    response = web.StreamResponse(headers=HEADERS)
+    response = web.StreamResponse(headers=headers)
     if ping_interval is None:
         ping_interval = request.app[GATEWAY].server.sse_ping_interval
     stream = _Stream(response, one_by_one=framing.one_by_one)

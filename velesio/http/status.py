@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from velesio.errors import ModelLoading, Unavailable
+from velesio.http import earlier
 from velesio.http.families import NATIVE, headers_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LOADING, NO_MODEL
 from velesio.http.keys import Credential
@@ -32,7 +33,9 @@ async def health(request: web.Request) -> web.Response:
     """`/health`: what llama.cpp's clients ask before they send anything."""
     reasons = await request.app[GATEWAY].unready()
     if not reasons:
-        return json_response({"status": "ok"})
+        # `/v1/health` is llama.cpp's alone; the earlier Velesio server told more at `/health`.
+        more = earlier.health_of(request.app[GATEWAY].registry.cards()) if request.path == "/health" else {}
+        return json_response({"status": "ok"} | more)
     error = ModelLoading() if set(reasons) <= {NO_MODEL, LOADING} else Unavailable("; ".join(reasons))
     return json_response(NATIVE.body(error), error.status, headers_of(error))
 
@@ -47,7 +50,8 @@ async def queue_status(request: web.Request) -> web.Response:
     """`/queue/status`: counts of jobs, and the workers with what they hold."""
     gateway = request.app[GATEWAY]
     status = await gateway.queue.status()
-    return json_response(described(status, gateway.registry.workers(), request[CREDENTIAL]))
+    told = described(status, gateway.registry.workers(), request[CREDENTIAL])
+    return json_response(told | earlier.queue_of(told))
 
 
 def described(status: QueueStatus, workers: list[WorkerInfo], credential: Credential) -> dict[str, Any]:
@@ -93,6 +97,7 @@ def _worker(worker: WorkerInfo, credential: Credential) -> dict[str, Any]:
         "models": [card.name for card in worker.cards if credential.allows(card.name, *card.aliases)],
         "jobs": worker.jobs,
         "beat": worker.beat,
+        **earlier.worker_of(worker),
     }
 
 

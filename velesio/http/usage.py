@@ -3,15 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from velesio.jobs import TextResult, Timings, Usage
+
+
+class StreamOptions(msgspec.Struct):
+    """`stream_options`."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+    """Accepted: nothing is ever obfuscated."""
 
 
 def timings_of(usage: Usage, times: Timings) -> dict[str, Any]:
     """The `timings` object: milliseconds and rates, all finite. The first token comes with the prompt, so the rate of
-    generation counts one step less than there are tokens."""
+    generation counts one step less than there are tokens. Tokens that were guessed ahead are told if there are any."""
     computed = usage.prompt_tokens - usage.cached_tokens
     steps = max(0, usage.completion_tokens - 1)
-    return {
+    told = {
         "cache_n": usage.cached_tokens,
         "prompt_n": computed,
         "prompt_ms": times.prompt_ms,
@@ -22,6 +32,9 @@ def timings_of(usage: Usage, times: Timings) -> dict[str, Any]:
         "predicted_per_token_ms": _ratio(times.predicted_ms, steps),
         "predicted_per_second": _ratio(1000.0 * steps, times.predicted_ms),
     }
+    if times.drafted:
+        told |= {"draft_n": times.drafted, "draft_n_accepted": times.accepted}
+    return told
 
 
 def _ratio(amount: float, of: float) -> float:

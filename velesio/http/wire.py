@@ -45,11 +45,33 @@ async def read_object(request: web.Request, limit: int) -> dict[str, Any]:
         BodyTooLarge: above `limit` bytes, before reading where the headers tell.
         BadRequest: no JSON, or not an object.
     """
-    request[BODY] = await _read(request, limit)
+    request[BODY] = await read_bytes(request, limit)
     return parse_object(request[BODY])
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
+async def read_list(request: web.Request, limit: int, kind: type[T]) -> list[T]:
+    """The body as a JSON list of `kind`.
+
+    Raises:
+        BodyTooLarge: above `limit` bytes.
+        BadRequest: no JSON, or not such a list.
+    """
+    value = _decode(await read_bytes(request, limit))
+    if not isinstance(value, list):
+        raise BadRequest("the body must be a JSON list")
+    try:
+        return msgspec.convert(value, list[kind])  # type: ignore[valid-type]  # a type at run time
+    except msgspec.ValidationError as error:
+        raise explain_type(str(error), "body") from None
+
+
+async def read_bytes(request: web.Request, limit: int) -> bytes:
+    """The body.
+
+    Raises:
+        BodyTooLarge: above `limit` bytes, before reading where the headers tell.
+        BadRequest: it breaks off.
+    """
     length = request.content_length
     if length is not None and length > limit:
         raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted (server.max_body)")
@@ -71,11 +93,18 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         BadRequest: naming the line and column of what is wrong.
     """
+    value = _decode(body)
+    if not isinstance(value, dict):
+        raise BadRequest('the body must be a JSON object, like {"prompt": "Hello"}')
+    return {name: item for name, item in value.items() if item is not None}
+
+
+def _decode(body: bytes) -> Any:
     body = body.removeprefix(b"\xef\xbb\xbf")
     if not body.strip():
-        raise BadRequest("the body is empty; send a JSON object")
+        raise BadRequest("the body is empty; send JSON")
     try:
-        value = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except UnicodeDecodeError:
         raise BadRequest("the body is not valid UTF-8") from None
     except RecursionError:
@@ -84,9 +113,6 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"the body is not usable: {error}") from None
     except msgspec.DecodeError as error:
         raise BadRequest(_explain_syntax(str(error), body)) from None
-    if not isinstance(value, dict):
-        raise BadRequest('the body must be a JSON object, like {"prompt": "Hello"}')
-    return {name: item for name, item in value.items() if item is not None}
 
 
 def _explain_syntax(message: str, body: bytes) -> str:

@@ -51,3 +51,7 @@ class Keys:
     def sent(self, job_id: str, attempt: int) -> str:
         """List: the answer to a recall, one element."""
         return f"{self.root}sent:{job_id}:{attempt}"
+
+    def adapters(self, model: str) -> str:
+        """String: scales of the model's LoRA adapters, where clients have set them."""
+        return f"{self.root}lora:{model}"

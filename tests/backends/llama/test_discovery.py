@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.backends.llama import gguf_file as make
+from tests.backends.llama import tiny
 from velesio.backends.base import Catalogue, ModelSpec
 from velesio.backends.llama.discovery import Found, demo_file, discover
 from velesio.errors import ConfigError
@@ -111,3 +112,53 @@ def test_memory_grows_with_context_and_slots(tmp_path: Path) -> None:
     assert 256 * 4 * cell < more < 2 * 256 * 4 * cell
     assert size(context=512, slots=4, kv_type_k="q8_0", kv_type_v="q8_0") < size(context=512, slots=4)
     assert size(context=512, slots=4, kv_unified=True) < size(context=512, slots=4)
+
+
+def test_the_card_tells_what_the_model_can(tmp_path: Path, smollm2: Path) -> None:
+    """From the header and the options alone."""
+    tiny.bert(tmp_path / "rank.gguf", pooling=4)
+    tiny.bert(tmp_path / "mean.gguf", pooling=1)
+    tiny.decoder(tmp_path / "code.gguf", marks=("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"))
+    specs = [ModelSpec(name=name, path=Path(f"{name}.gguf")) for name in ("rank", "mean", "code")]
+    chat = ModelSpec(name="chat", path=smollm2, options={"pooling": "last"})
+    wanted = ("generates", "pooling", "embeds", "reranks", "fills_gaps", "lora")
+    cards = {name: model.card.meta for name, model in found(tmp_path, *specs, chat).items()}
+    assert {name: tuple(meta[key] for key in wanted) for name, meta in cards.items()} == {
+        "rank": (False, "rank", False, True, False, []),
+        "mean": (False, "mean", True, False, False, []),
+        "code": (True, "none", True, False, True, []),
+        "chat": (True, "last", True, False, False, []),
+    }
+    assert cards["mean"]["n_embd"] == tiny.WIDTH
+
+
+def test_adapters_are_listed_as_llama_cpp_lists_them(tmp_path: Path, smollm2: Path) -> None:
+    """Ids are places; paths are within the models folder, and tell nothing of it to clients."""
+    tiny.lora(tmp_path / "a.gguf", task="sql")
+    lora = [{"path": "a.gguf", "scale": 0.5}]
+    spec = ModelSpec(name="m", path=smollm2, options={"lora": lora, "slot_save_path": "saved"}, place="models[0]")
+    model = found(tmp_path, spec)["m"]
+    assert model.card.meta["lora"] == [
+        {"id": 0, "path": "a.gguf", "scale": 0.5, "task_name": "sql", "prompt_prefix": ""}
+    ]
+    assert [file.path for file in model.options.lora] == [str(tmp_path / "a.gguf")]
+    assert model.options.slot_save_path == str(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("none.gguf", r"none\.gguf: No such file"),
+        ("model.gguf", r"models\[0\]: lora\[0\]: .*model\.gguf is no LoRA adapter"),
+        ("../x.gguf", r"models\[0\]: lora\[0\]\.path = '\.\./x\.gguf' must be a file within models_dir"),
+        ("/x.gguf", "within models_dir"),
+        ("a/../../x.gguf", "within models_dir"),
+        ("", "within models_dir"),
+    ],
+)
+def test_bad_adapters_are_refused(tmp_path: Path, smollm2: Path, path: str, said: str) -> None:
+    """Missing, no adapter, or outside of the models folder."""
+    make.write(tmp_path / "model.gguf")
+    spec = ModelSpec(name="m", path=smollm2, options={"lora": [{"path": path}]}, place="models[0]")
+    with pytest.raises(ConfigError, match=said):
+        found(tmp_path, spec)

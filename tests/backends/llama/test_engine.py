@@ -341,10 +341,10 @@ def test_the_begin_mark_is_not_doubled(make_desk: Callable[..., Desk], monkeypat
         model, "tokenize", lambda text, *, special=False: [bos] * special + tokenize(text, special=False)
     )
     chat = Chat(messages=[{"role": "user", "content": "Hi"}], max_tokens=1)
-    tokens, text = engine(desk)._prompt(chat)
-    assert text.startswith(model.bos_text)
-    assert tokens[:2] != [bos, bos]
-    assert tokens[0] == bos
+    prompt = engine(desk)._intake.prompt(chat)
+    assert prompt.text.startswith(model.bos_text)
+    assert prompt.tokens[:2] != [bos, bos]
+    assert prompt.tokens[0] == bos
 
 
 def test_timings_and_usage_add_up(desk: Desk) -> None:
@@ -353,3 +353,118 @@ def test_timings_and_usage_add_up(desk: Desk) -> None:
     assert result.timings.prompt_ms > 0
     assert result.timings.predicted_ms > 0
     assert result.usage.completion_tokens == 10
+
+
+# A full context
+
+
+def test_a_full_context_is_shifted_where_asked(make_desk: Callable[..., Desk]) -> None:
+    """Generation goes on without the oldest tokens; up to there the answer is what a larger context gives."""
+    desk = make_desk(context=64, slots=2)
+    params = completion("1 2 3 4 5 6 7 8", sampling=Sampling(temperature=0, ignore_eos=True), max_tokens=150, shift=True)
+    shifted = desk.text(params)
+    assert (len(shifted.tokens), shifted.stop, shifted.truncated) == (150, "limit", True)
+    whole = make_desk(context=256, slots=2).text(params)
+    assert shifted.tokens[:40] == whole.tokens[:40]
+    assert not whole.truncated
+
+
+def test_without_a_shift_a_full_context_ends_the_answer(make_desk: Callable[..., Desk]) -> None:
+    """The default of the option, and of llama.cpp's server."""
+    desk = make_desk(context=64, slots=1)
+    result = desk.text(completion("1 2 3 4", sampling=Sampling(temperature=0, ignore_eos=True), max_tokens=-1))
+    assert (result.stop, result.truncated) == ("limit", True)
+    assert result.usage.prompt_tokens + result.usage.completion_tokens == 64
+
+
+def test_a_shift_keeps_what_it_is_told_to_keep(make_desk: Callable[..., Desk]) -> None:
+    """With `n_keep` -1 the whole prompt stays in view: the model still sees what it was told at the begin."""
+    desk = make_desk(context=96, slots=1, context_shift=True)
+    forever = Sampling(temperature=0, ignore_eos=True)
+    secret = "The secret word is lighthouse."
+    work = desk.start(completion(secret, sampling=forever, max_tokens=200, n_keep=-1, n_discard=16))
+    prompt = tokens_of(desk, secret)
+    shifts = 0
+    while not desk.final(work):
+        desk.engine.step()
+        for sequence in engine(desk)._running:
+            assert list(sequence.tokens[: len(prompt)]) == prompt
+            assert len(sequence.tokens) <= 96
+            shifts += sequence.truncated
+    assert shifts > 0
+    assert desk.final(work).result.usage.completion_tokens == 200
+
+
+def test_what_was_shifted_is_not_taken_for_a_prefix(make_desk: Callable[..., Desk]) -> None:
+    """The cells of a shifted sequence are no longer those of its tokens, so nobody reuses them."""
+    desk = make_desk(context=64, slots=2)
+    forever = Sampling(temperature=0, ignore_eos=True)
+    desk.text(completion("1 2 3 4 5 6 7 8", sampling=forever, max_tokens=100, shift=True))
+    assert engine(desk)._cells.used == 0
+
+
+# Parking
+
+
+def test_a_parked_state_is_copied_back(make_desk: Callable[..., Desk]) -> None:
+    """What another job drove out is not computed again, and the answer is the same."""
+    desk = make_desk(context=512, slots=1, parked=200_000_000)
+    first = desk.text(completion("One. " + LONG))
+    desk.text(completion("Two. " + LONG))
+    again = desk.text(completion("One. " + LONG))
+    assert again.usage.cached_tokens >= again.usage.prompt_tokens - 3
+    assert again.text == first.text
+
+
+def test_nothing_is_parked_by_default(make_desk: Callable[..., Desk]) -> None:
+    """With one slot the second prompt drives the first one out."""
+    desk = make_desk(context=512, slots=1)
+    desk.text(completion("One. " + LONG))
+    desk.text(completion("Two. " + LONG))
+    assert desk.text(completion("One. " + LONG)).usage.cached_tokens < 8
+
+
+# Speculation
+
+REPEATING = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\n" * 3
+
+
+@pytest.mark.parametrize("draft", [False, True], ids=["lookup", "draft model"])
+def test_guesses_do_not_change_a_greedy_answer(make_desk: Callable[..., Desk], smollm2: Any, draft: bool) -> None:
+    """With and without speculation, alone and together: the same tokens, and guesses were made and were right."""
+    options = {"context": 512, "slots": 2, "flash_attention": "on"}
+    plain = make_desk(**options, speculation="off")
+    guessing = make_desk(**options, draft=str(smollm2) if draft else "")
+    engine(guessing)._speculation._worth.best = lambda numbers, count: 4  # whether it pays or not
+    drafted = accepted = 0
+    for prompts in ([REPEATING], [LONG], [REPEATING, LONG]):
+        expected = [plain.text(completion(prompt, max_tokens=40)).tokens for prompt in prompts]
+        works = [guessing.start(completion(prompt, max_tokens=40)) for prompt in prompts]
+        results = [final.result for final in guessing.finish(*works)]
+        assert [result.tokens for result in results] == expected
+        drafted += sum(result.timings.drafted for result in results)
+        accepted += sum(result.timings.accepted for result in results)
+    assert 0 < accepted <= drafted
+
+
+# Many jobs in few cells
+
+
+def test_thirty_two_jobs_share_cells_for_half_of_them(make_desk: Callable[..., Desk]) -> None:
+    """4,096 cells, 32 jobs that need twice that: all finish in the order in which they came, as long as asked."""
+    desk = make_desk(context=512, slots=32, kv_unified=True, cells=4096)
+    assert engine(desk)._context.n_cells == 4096
+    forever = Sampling(temperature=0, ignore_eos=True)
+    prompts = [f"Story number {number}: {LONG * 3}" for number in range(32)]
+    length = len(tokens_of(desk, prompts[10]))
+    works = [desk.start(completion(prompt, sampling=forever, max_tokens=256 - length)) for prompt in prompts]
+    ended: list[Work] = []
+    while len(ended) < 32:
+        desk.engine.step()
+        ended += [work for work in works if desk.final(work) and work not in ended]
+    for work in works:
+        final = desk.final(work)
+        assert isinstance(final, Completed)
+        assert isinstance(final.result, TextResult)
+        assert len(final.result.tokens) == 256 - length
+    assert sum(ended.index(work) < works.index(work) - 4 for work in works) == 0

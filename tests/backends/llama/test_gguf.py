@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.backends.llama import gguf_file as make
+from tests.backends.llama import tiny
 from velesio.backends.llama import gguf
 from velesio.errors import ConfigError
 
@@ -37,6 +38,30 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
     assert header.values["tokenizer.ggml.tokens#"] == 4
     assert header.marks == {"bos": "<s>", "eos": "</s>"}
     assert (header.parameters, header.weights) == (256, 512)
+
+
+@pytest.mark.parametrize("mark", ["<|fim_prefix|>", "\u2581<PRE>", "<\uff5cfim\u2581begin\uff5c>"])
+def test_gap_marks_are_found_in_the_vocabulary(tmp_path: Path, mark: str) -> None:
+    """Also where no key names them; a longer token that holds one is none."""
+    assert gguf.read(tiny.decoder(tmp_path / "with.gguf", marks=(mark,))).fills_gaps
+    assert not gguf.read(tiny.decoder(tmp_path / "without.gguf", marks=(f"{mark}x", "x"))).fills_gaps
+
+
+def test_gap_marks_may_be_named(tmp_path: Path, smollm2: Path) -> None:
+    """By today's key or by the old one; SmolLM2 has none."""
+    for key in ("fim_pre", "prefix"):
+        more: dict[str, Any] = {f"tokenizer__ggml__{key}_token_id": 65}
+        assert gguf.read(tiny.decoder(tmp_path / f"{key}.gguf", **more)).fills_gaps
+    assert not gguf.read(smollm2).fills_gaps
+
+
+def test_an_encoder_is_told_from_a_decoder(tmp_path: Path, smollm2: Path) -> None:
+    """It generates nothing and caches nothing; pooling has llama.cpp's names."""
+    header = gguf.read(tiny.bert(tmp_path / "bert.gguf", pooling=2))
+    assert (header.generates, header.pooling, header.cell_bytes(16, 16)) == (False, "cls", 0)
+    header = gguf.read(smollm2)
+    assert (header.generates, header.pooling, header.is_lora) == (True, "", False)
+    assert gguf.read(tiny.lora(tmp_path / "lora.gguf")).is_lora
 
 
 def test_layers_may_differ(tmp_path: Path) -> None:

@@ -136,3 +136,21 @@ def test_free_memory_is_read_from_the_system(tmp_path: Path) -> None:
     info.write_text("MemTotal:  1000 kB\nMemAvailable:     500 kB\n")
     assert (free_memory(info), total_memory(info)) == (500 * 1024, 1000 * 1024)
     assert min(free_memory(tmp_path / "none"), total_memory(tmp_path / "none")) > 1 << 60
+
+
+@pytest.mark.parametrize(
+    ("chosen", "limit"), [({}, 2048), ({"embed_tokens": 100}, 100), ({"embed_tokens": 9999}, 4096)]
+)
+def test_the_longest_text_to_embed(chosen: dict[str, object], limit: int) -> None:
+    """Bounded by itself, and never more than the context."""
+    assert read("here", chosen).embed_limit(4096) == limit
+    assert read("here", chosen).embed_limit(64) == 64
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"lora": [{"path": "a", "scale": 1e9}]}, {"lora": [{"file": "a"}]}, {"pooling": "max"}, {"lora": "a"}]
+)
+def test_adapters_and_pooling_are_checked(chosen: dict[str, object]) -> None:
+    """Names, types, ranges."""
+    with pytest.raises(ConfigError, match="here: "):
+        read("here", chosen)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from velesio.backends.llama.prefix_cache import LEFT, Claim, PrefixCache, common_prefix
+from velesio.backends.llama.prefix_cache import LEFT, Claim, Evicted, PrefixCache, common_prefix
 
 
 def tokens(text: str) -> "array[int]":
@@ -71,14 +71,14 @@ def test_a_short_prefix_is_not_worth_a_copy() -> None:
     cache = PrefixCache(2, least=4)
     first = run(cache, "abcd")
     assert cache.claim(tokens("abc and more")).length == 0
-    assert cache.claim(tokens("abc too")) == Claim(first.sequence, 3, first.sequence)
+    assert cache.claim(tokens("abc too"))[:3] == Claim(first.sequence, 3, first.sequence)[:3]
 
 
 def test_with_no_free_id_a_kept_one_is_cut_where_the_prompt_parts() -> None:
     """The only kept id gives way to a sequence that shares its begin, which stays."""
     cache = PrefixCache(1)
     run(cache, "abcdef")
-    assert cache.claim(tokens("abcxyz")) == Claim(0, 3, 0)
+    assert cache.claim(tokens("abcxyz")) == Claim(0, 3, 0, Evicted(0, tokens("abcdef"), "", 6))
 
 
 def test_states_that_cannot_be_cut_are_reused_whole_or_not_at_all() -> None:
@@ -96,8 +96,8 @@ def test_the_sequence_used_longest_ago_goes_first() -> None:
     oldest, middle, youngest = (run(cache, text).sequence for text in ("aaaa", "bbbb", "cccc"))
     claim = cache.claim(tokens("aaxx"))
     assert (claim.source, claim.sequence, claim.length) == (oldest, middle, 2)
-    assert cache.evict() == oldest
-    assert cache.evict() == youngest
+    assert cache.evict() == (oldest, tokens("aaaa"), "", 2)
+    assert cache.evict() == (youngest, tokens("cccc"), "", 4)
     assert cache.evict() is None
 
 
@@ -123,6 +123,18 @@ def test_reuse_can_be_declined_and_kept_apart(options: dict[str, object]) -> Non
     cache = PrefixCache(3)
     run(cache, "hello")
     assert cache.claim(tokens("hello"), **options).length == 0  # type: ignore[arg-type]
+
+
+def test_what_is_hidden_is_neither_lent_nor_kept() -> None:
+    """A sequence whose cells no longer are its tokens' prefix."""
+    cache = PrefixCache(3)
+    claim = cache.claim(tokens("hello world"))
+    cache.extend(claim.sequence, tokens("hello"))
+    cache.hide(claim.sequence)
+    cache.extend(claim.sequence, tokens("x"))
+    assert cache.reusable(tokens("hello you")) == 0
+    assert not cache.release(claim.sequence)
+    assert cache.tokens == 0
 
 
 def layout(cache: PrefixCache, plan: str) -> None:
@@ -156,6 +168,10 @@ def test_running_sequences_are_gathered(plan: str, moves: list[tuple[int, int]])
     assert cache.gather() == []
 
 
+def common(left: list[int], right: list[int]) -> int:
+    return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+
+
 JOBS = st.lists(
     st.tuples(st.text("ab", min_size=1, max_size=8), st.sampled_from(["end", "end unkept", "stay", "evict", "gather"])),
     max_size=30,
@@ -175,6 +191,8 @@ def test_claims_always_describe_the_cells(jobs: list[tuple[str, str]], least: in
         if len(running) == 4:
             cache.release(next(iter(running)))
             running.pop(next(iter(running)))
+        longest = max((common(held, wanted[:-LEFT]) for held in cells.values()), default=0)
+        assert whole or cache.reusable(tokens(text)) == longest
         claim = cache.claim(tokens(text))
         assert claim.sequence not in running
         held = cells.get(claim.sequence, [])
@@ -193,8 +211,9 @@ def test_claims_always_describe_the_cells(jobs: list[tuple[str, str]], least: in
         elif not cache.release(claim.sequence, keep=then != "end unkept"):
             cells[claim.sequence] = []
         if then == "evict" and (victim := cache.evict()) is not None:
-            assert victim not in running
-            cells[victim] = []
+            assert victim.sequence not in running
+            assert list(victim.tokens) == cells[victim.sequence]
+            cells[victim.sequence] = []
         for move in cache.gather() if then == "gather" else []:
             assert move.target not in running
             cells[move.target], cells[move.source] = cells[move.source], []

@@ -58,6 +58,12 @@ ALL = {
         ({"mirostat": 2, "temperature": 0}, ["greedy"]),
         ({"ignore_eos": True, "temperature": 0}, ["logit_bias", "greedy"]),
         ({"presence_penalty": 0.5, "repeat_last_n": 0, "temperature": 0}, ["greedy"]),
+        ({"samplers": ("adaptive_p", "top_k"), "adaptive_target": 0.5}, ["top_k", "adaptive_p"]),
+        ({"samplers": ("top_k", "adaptive_p")}, ["top_k", "dist"]),
+        ({"adaptive_target": 0.5, "samplers": ("top_k",)}, ["top_k", "dist"]),
+        ({"samplers": ("top_k", "adaptive_p"), "adaptive_target": 0.5, "temperature": 0}, ["greedy"]),
+        ({"samplers": ("infill", "top_k")}, ["infill", "top_k", "dist"]),
+        ({"mirostat": 2, "samplers": ("adaptive_p",), "adaptive_target": 0.5}, ["temp", "mirostat_v2"]),
     ],
 )
 def test_the_chain_has_llama_cpps_order(fields: dict[str, object], expected: list[str]) -> None:
@@ -76,6 +82,10 @@ def test_arguments_are_those_of_the_c_functions() -> None:
     assert steps["top_p"] == (0.95, 2)
     assert steps["xtc"] == (0.5, 0.1, 2, 5)
     assert steps["dist"] == (5,)
+    adaptive = planned(seed=5, samplers=("adaptive_p",), adaptive_target=0.25, adaptive_decay=0.5).steps
+    assert adaptive[-1].arguments == (0.25, 0.5, 5)
+    low = planned(dry_multiplier=1.0, dry_base=0.5, dry_sequence_breakers=("x",)).steps
+    assert next(step.arguments for step in low if step.name == "dry") == (1.0, 1.75, 2, 64, (b"x",))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +114,19 @@ def test_biases_take_ids_and_texts() -> None:
         (2, -INFINITY),
         (3, -INFINITY),
     )
+
+
+def test_tokens_that_the_model_suppresses_are_forbidden() -> None:
+    """As the model's file says, besides what the request forbids."""
+    chain = plan(
+        Sampling(logit_bias=((7, 1.5),)),
+        context=10,
+        tokenize=lambda _text: (),
+        end_tokens=lambda: (),
+        vocabulary=500,
+        suppressed=(8,),
+    )
+    assert chain.steps[0].arguments[0] == ((7, 1.5), (8, -INFINITY))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Echo: a deterministic backend without weights, for tests and demonstrations.
 
 Its text model answers a prompt with the prompt's own words, one token for each, up to `max_tokens`, so that every
-test can tell the text it must get. Its image model draws a small picture that depends
+test can tell the text it must get. To it a token is a character where text is tokenized, a vector counts letters, and
+the best document has most words of the query. Its image model draws a small picture that depends
 on the prompt and the seed alone. Models are whatever `[[models]]` tables with `backend = "echo"` say; options:
 
     capability         "text" (default) or "image"

@@ -10,9 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from velesio.backends.base import Catalogue, Engine, ModelCard, ModelSpec, Work, read_options
+from velesio.backends.echo import asides
 from velesio.backends.echo.picture import draw
 from velesio.errors import BadRequest, ContextExceeded, JobFailed, Unsupported, VelesioError
 from velesio.jobs import (
+    Aside,
     Cancelled,
     Capability,
     Chat,
@@ -97,7 +99,11 @@ class EchoEngine:
         self._held: list[_Answer] = []
 
     def admit(self, work: Work) -> bool:
-        """Takes up to `slots` jobs."""
+        """Takes up to `slots` jobs; asides are answered at once."""
+        params = work.job.params
+        if isinstance(params, Aside) and self._options.capability == "text":
+            self._answer_aside(work, params)
+            return True
         if len(self._held) >= self._options.slots:
             return False
         try:
@@ -122,6 +128,18 @@ class EchoEngine:
     def close(self) -> None:
         """Forgets the jobs."""
         self._held.clear()
+
+    def _answer_aside(self, work: Work, params: Aside) -> None:
+        try:
+            result = asides.answer(params, self._options.context, self._busy)
+        except VelesioError as error:
+            work.emit(Failed(error.code, error.message, details=error.details))
+        else:
+            work.emit(Completed(result))
+
+    def _busy(self) -> list[bool]:
+        taken = {answer.slot for answer in self._held}
+        return [slot in taken for slot in range(self._options.slots)]
 
     def _free_slot(self) -> int:
         taken = {answer.slot for answer in self._held}

@@ -2,13 +2,20 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
 
 from velesio.backends.base import Catalogue, Engine, ModelCard
 from velesio.backends.llama.discovery import Found, discover
 from velesio.backends.llama.options import free_memory
 from velesio.errors import ConfigError, ModelLoadFailed
+
+if TYPE_CHECKING:
+    from velesio.backends.llama.binding import Model
+    from velesio.backends.llama.speculation import Speculation
 
 _SPINS = "1000"
 """Turns of a barrier's loop before a thread sleeps: some microseconds."""
@@ -41,16 +48,45 @@ class LlamaBackend:
             from velesio.backends.llama.binding import Context, Model  # noqa: PLC0415 - imports llama.cpp
             from velesio.backends.llama.chat import ChatTemplate  # noqa: PLC0415 - only engines need Jinja
             from velesio.backends.llama.engine import LlamaEngine  # noqa: PLC0415
+            from velesio.backends.llama.lora import Adapters  # noqa: PLC0415
         except ImportError as error:
             raise ModelLoadFailed(f"{error}; install velesio[text]") from error
-        weights = Model(model.path, model.options, report)
-        try:
+        with ExitStack() as stack:
+            weights = Model(model.path, model.options, report)
+            stack.callback(weights.close)
             context = Context(weights, model.options, card.context)
+            stack.callback(context.close)
             chat = ChatTemplate(template, bos=weights.bos_text, eos=weights.eos_text)
-        except BaseException:
-            weights.close()
-            raise
-        return LlamaEngine(weights, context, chat, card, model.options)
+            adapters = Adapters(weights, model.options.lora)
+            stack.callback(adapters.close)
+            speculation = self._speculation(model, weights, card.context)
+            engine = LlamaEngine(
+                weights, context, chat, adapters, speculation, name=card.name, slots=card.slots, options=model.options
+            )
+            stack.pop_all()
+        return engine
+
+    def _speculation(self, model: Found, target: "Model", context: int) -> "Speculation | None":
+        """What guesses tokens ahead: the draft model, or what was said before."""
+        options = model.options
+        if options.speculation == "off" or not options.draft_tokens:
+            return None
+        from velesio.backends.llama.speculation import Lookup, Speculation  # noqa: PLC0415 - only engines need it
+
+        if not options.draft:
+            return Speculation(Lookup(), options.draft_tokens)
+        from velesio.backends.llama.binding import Context, Model  # noqa: PLC0415 - imports llama.cpp
+        from velesio.backends.llama.draft_model import DraftModel  # noqa: PLC0415
+
+        small_options = msgspec.structs.replace(options, kv_unified=False, cached=0)
+        with ExitStack() as stack:
+            small = Model(self._models_dir / options.draft, small_options, lambda _part: None)
+            stack.callback(small.close)
+            cells = Context(small, small_options, context)
+            stack.callback(cells.close)
+            drafter = DraftModel(small, cells, target)
+            stack.pop_all()
+        return Speculation(drafter, options.draft_tokens)
 
 
 def _shorten_spinning() -> None:

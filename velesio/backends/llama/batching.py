@@ -12,10 +12,11 @@ _ALONE = 4
 
 
 class Share(NamedTuple):
-    """`tokens` tokens of `sequence`, from the first that is not computed on."""
+    """`tokens` tokens of `sequence`, from the first that is not computed on, and tokens that may follow them."""
 
     sequence: Sequence
     tokens: int
+    draft: tuple[int, ...] = ()
 
 
 class Pace:

@@ -9,14 +9,19 @@ import os
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 
+from velesio.backends.llama.automaton import Vocabulary
+from velesio.backends.llama.grammar import Compiler
 from velesio.backends.llama.options import Options, default_threads, may_repack
 from velesio.backends.llama.sampling import Step
-from velesio.errors import ModelLoadFailed
+from velesio.errors import ModelLoadFailed, OutOfMemory
 
 _log = logging.getLogger("velesio.backends.llama")
 _complaints: deque[str] = deque(maxlen=4)
@@ -38,6 +43,15 @@ _CACHE_TYPES = {
     "bf16": 30,
 }
 
+Matrix = npt.NDArray[np.float32]
+
+POOLINGS = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
+"""llama.cpp's numbers for the ways to make one vector of many."""
+_TOGETHER = 32
+"""Texts that are embedded at a time at most."""
+_STATES = 4
+"""The same for recurrent models, whose states are large."""
+
 OK, NO_ROOM = 0, 1
 """What `Context.decode` returns: done, or no free cells for the batch (nothing was computed)."""
 
@@ -54,6 +68,19 @@ def _receive_log(level: int, text: bytes, _data: Any) -> None:
 
 c.llama_log_set(_receive_log, None)
 c.llama_backend_init()
+
+
+class Marks(NamedTuple):
+    """Ids of a vocabulary's special tokens; -1: it has none."""
+
+    bos: int
+    eos: int
+    sep: int
+    fim_pre: int
+    fim_suf: int
+    fim_mid: int
+    fim_rep: int
+    fim_sep: int
 
 
 class Model:
@@ -74,10 +101,12 @@ class Model:
         self._model = c.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self._model:
             raise ModelLoadFailed(f"llama.cpp cannot load {path}: {_last_words()}")
+        self.path = path
         vocab = self.vocab = c.llama_model_get_vocab(self._model)
         self.n_vocab = int(c.llama_vocab_n_tokens(vocab))
         self.adds_bos = bool(c.llama_vocab_get_add_bos(vocab))
         self.adds_eos = bool(c.llama_vocab_get_add_eos(vocab))
+        self.adds_sep = bool(c.llama_vocab_get_add_sep(vocab))
         self.can_cut = not (c.llama_model_is_recurrent(self._model) or c.llama_model_is_hybrid(self._model))
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
@@ -89,19 +118,22 @@ class Model:
         """The C pointer, for `Context`."""
         return self._model
 
-    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """Tokens of `text`, control tokens recognized; `special` adds the begin and end that the model wants."""
+    def tokenize(self, text: str, *, special: bool = False, parse: bool = True) -> list[int]:
+        """Tokens of `text`; `special` adds the begin and end that the model wants, `parse` recognizes the names of
+        control tokens."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 8
         tokens = (ctypes.c_int32 * room)()
-        count = c.llama_tokenize(self.vocab, data, len(data), tokens, room, special, True)
+        count = c.llama_tokenize(self.vocab, data, len(data), tokens, room, special, parse)
         if count < 0:
             tokens = (ctypes.c_int32 * -count)()
-            count = c.llama_tokenize(self.vocab, data, len(data), tokens, -count, special, True)
+            count = c.llama_tokenize(self.vocab, data, len(data), tokens, -count, special, parse)
         return tokens[:count]
 
-    def piece(self, token: int) -> bytes:
-        """The bytes that a generated token shows; none for control tokens."""
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes that a generated token shows; none for control tokens, unless `special` ones are to be shown."""
+        if special:
+            return self._piece(token, special=True)
         known = self._pieces.get(token)
         if known is None:
             known = self._pieces[token] = self._piece(token, special=False)
@@ -116,14 +148,87 @@ class Model:
 
     def end_tokens(self) -> list[int]:
         """Every token that ends the generation."""
+        return self._end_tokens
+
+    @cached_property
+    def _end_tokens(self) -> list[int]:
         return [token for token in range(self.n_vocab) if self.is_end(token)]
+
+    @cached_property
+    def grammars(self) -> Compiler:
+        """Makes grammars ready for this vocabulary, whose tokens are all looked at when it is first used."""
+        pieces = [self.piece(token) for token in range(self.n_vocab)]
+        return Compiler(
+            Vocabulary(pieces, self.end_tokens(), lambda token: self.piece(token, special=True), self.tokenize)
+        )
+
+    @cached_property
+    def candidates(self) -> "Candidates":
+        """Room to choose a token in; whoever uses it is done with it before the next one does."""
+        return Candidates(self.n_vocab)
+
+    def suppressed_tokens(self) -> list[int]:
+        """Tokens that the model's file says are never to be generated."""
+        count = ctypes.c_int32()
+        tokens = c.llama_vocab_get_suppress_tokens(self.vocab, ctypes.byref(count))
+        return tokens[: count.value] if count.value else []
 
     def text(self, tokens: Iterable[int]) -> str:
         """The text of a prompt's tokens, control tokens shown."""
         return b"".join(self._piece(token, special=True) for token in tokens).decode("utf-8", "replace")
 
+    def value(self, name: str) -> str:
+        """A short text or number of the file's metadata, as text; empty if it is not there."""
+        buffer = ctypes.create_string_buffer(256)
+        size = c.llama_model_meta_val_str(self._model, name.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
+
+    @property
+    def pooling(self) -> str:
+        """How the model itself makes one vector of a text's tokens, as `POOLINGS` name it; empty: it does not say."""
+        number = self.value(f"{self.value('general.architecture')}.pooling_type")
+        return next((name for name, kind in POOLINGS.items() if number == str(kind)), "")
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token's vector depends only on the tokens before, as far as the file says."""
+        return self.value(f"{self.value('general.architecture')}.attention.causal") != "false"
+
+    @property
+    def has_two_parts(self) -> bool:
+        """Whether it is an encoder with a decoder, which llama.cpp runs apart."""
+        return bool(c.llama_model_has_encoder(self._model)) and bool(c.llama_model_has_decoder(self._model))
+
+    @property
+    def rerank_template(self) -> str:
+        """The text around a query and a document that the model rates; empty: there are only marks between them."""
+        text = c.llama_model_chat_template(self._model, b"rerank")
+        return text.decode("utf-8", "replace") if text else ""
+
+    @property
+    def width(self) -> int:
+        """Values of an embedding."""
+        return int(c.llama_model_n_embd_out(self._model))
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+        return int(c.llama_model_n_head(self._model))
+
+    @property
+    def cell_values(self) -> int:
+        """Numbers that a cached token takes over all layers, keys and values together."""
+        each = 2 * c.llama_model_n_embd(self._model) * c.llama_model_n_head_kv(self._model) // max(1, self.heads)
+        return int(each * c.llama_model_n_layer(self._model))
+
+    @property
+    def marks(self) -> Marks:
+        """The vocabulary's special tokens."""
+        return Marks(*(int(getattr(c, f"llama_vocab_{name}")(self.vocab)) for name in Marks._fields))
+
     def close(self) -> None:
-        """Frees the weights; contexts must be closed before."""
+        """Frees the weights; contexts and adapters must be closed before."""
+        self.__dict__.pop("grammars", None)  # it refers to the model again
         if self._model:
             c.llama_model_free(self._model)
             self._model = None
@@ -152,6 +257,12 @@ class Chain:
             sampler = make(model, *step.arguments) if make else _make(step)
             c.llama_sampler_chain_add(self.handle, sampler)
 
+    def apply(self, candidates: "Candidates") -> int:
+        """Chooses one of `candidates`, without telling the penalties; returns its place among them, whose order and
+        number the samplers change. -1: nothing to choose from."""
+        c.llama_sampler_apply(self.handle, candidates.pointer)
+        return candidates.struct.selected
+
     def accept(self, tokens: Iterable[int]) -> None:
         """Tells the penalties of tokens that were not sampled here."""
         for token in tokens:
@@ -162,6 +273,34 @@ class Chain:
         if self.handle:
             c.llama_sampler_free(self.handle)
             self.handle = None
+
+
+class Candidates:
+    """Room for the tokens that a chain may choose from: `rows` has the columns `id`, `logit` and `p`."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self.rows = np.zeros(n_vocab, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+        self._ids = np.arange(n_vocab, dtype=np.int32)
+        self._data: Any = self.rows.ctypes.data_as(ctypes.POINTER(c.llama_token_data))
+        self.struct = c.llama_token_data_array(self._data, n_vocab, -1, False)
+        self.pointer = ctypes.byref(self.struct)
+
+    def fill(self, logits: npt.NDArray[np.float32], ids: npt.NDArray[np.int32] | None = None) -> None:
+        """Takes the tokens `ids`, or all, with their logits of the whole vocabulary."""
+        count = len(self.rows) if ids is None else len(ids)
+        rows = self.rows[:count]
+        rows["id"] = self._ids if ids is None else ids
+        rows["logit"] = logits if ids is None else logits[ids]
+        rows["p"] = 0
+        self.struct.data = self._data
+        self.struct.size = count
+        self.struct.selected = -1
+        self.struct.sorted = False
+
+    @property
+    def left(self) -> npt.NDArray[np.void]:
+        """The rows that a chain left over."""
+        return self.rows[: self.struct.size]
 
 
 class Context:
@@ -179,17 +318,26 @@ class Context:
         if not self._context:
             raise ModelLoadFailed(f"llama.cpp cannot allocate the context: {_last_words()}")
         self._memory = c.llama_get_memory(self._context)
+        self.can_generate = bool(self._memory) and not model.has_two_parts
+        """False: the model reads whole texts and keeps nothing, so that it cannot continue one; or it would need its
+        encoder run first."""
+        self.exact = parameters.flash_attn_type == _FLASH["on"] and not _on_gpu(options)
+        """Whether several tokens of a sequence at once give the same bits as one after the other: of a CPU's kernels
+        only those of fused attention compute both by the same code."""
+        self._n_vocab = model.n_vocab
         self.n_batch = int(c.llama_n_batch(self._context))
         self.n_ubatch = int(c.llama_n_ubatch(self._context))
         self.n_cells = int(c.llama_n_ctx(self._context))
         self.n_context = min(context, int(c.llama_n_ctx_seq(self._context)))
         self.unified = options.kv_unified
+        self.can_shift = bool(c.llama_memory_can_shift(self._memory))
+        """Whether `shift` works with this model."""
         self._batch = _Batch(self.n_batch)
 
-    def add(self, sequence: int, tokens: "array[int]", position: int, *, output: bool) -> int:
-        """Puts tokens of a sequence, the first at `position`, into the next batch; with `output` the logits after
-        the last one are computed. Returns where it lies, for `sample`."""
-        return self._batch.add(sequence, tokens, position, output=output)
+    def add(self, sequence: int, tokens: "array[int]", position: int, *, outputs: int) -> int:
+        """Puts tokens of a sequence, the first at `position`, into the next batch; the logits after the last
+        `outputs` of them are computed. Returns where the first of these lies, for `sample`."""
+        return self._batch.add(sequence, tokens, position, outputs=outputs)
 
     def decode(self) -> int:
         """Computes the batch: `OK`, or `NO_ROOM` with nothing changed. The batch is empty afterwards.
@@ -208,6 +356,18 @@ class Context:
         """Chooses the token after the batch's token at `place`."""
         return int(c.llama_sampler_sample(chain.handle, self._context, place))
 
+    def likeliest(self, place: int) -> tuple[int, float]:
+        """The likeliest token at `place` and its probability."""
+        logits = self.logits(place)
+        token = int(logits.argmax())
+        return token, 1.0 / float(np.exp(logits - logits[token]).sum())
+
+    def logits(self, place: int) -> npt.NDArray[np.float32]:
+        """The logits after the batch's token at `place`, one for each token of the vocabulary; valid until the next
+        `decode`."""
+        pointer = c.llama_get_logits_ith(self._context, place)
+        return np.ctypeslib.as_array(pointer, shape=(self._n_vocab,))
+
     def remove(self, sequence: int, begin: int = 0) -> bool:
         """Frees a sequence's cells from position `begin` on; False: this model's state cannot be cut there."""
         return bool(c.llama_memory_seq_rm(self._memory, sequence, begin, -1))
@@ -218,17 +378,154 @@ class Context:
         c.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)  # separate streams are copied whole or not
         c.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
+    def shift(self, sequence: int, begin: int, count: int) -> None:
+        """Frees `count` cells of a sequence from position `begin` on, and moves what follows up to there."""
+        c.llama_memory_seq_rm(self._memory, sequence, begin, begin + count)
+        c.llama_memory_seq_add(self._memory, sequence, begin + count, -1, -count)
+
+    def state_size(self, sequence: int) -> int:
+        """Bytes of `state`."""
+        return int(c.llama_state_seq_get_size(self._context, sequence))
+
+    def state(self, sequence: int) -> bytes:
+        """All that a sequence holds, to be given back by `restore`."""
+        size = self.state_size(sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = c.llama_state_seq_get_data(self._context, buffer, size, sequence)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Gives an empty sequence what `state` was made of; False: there is no room."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        return bool(c.llama_state_seq_set_data(self._context, buffer, len(state), sequence))
+
+    def spans(self, sequence: int, count: int) -> bool:
+        """Whether a sequence's cells reach from position 0 to `count` - 1."""
+        first = int(c.llama_memory_seq_pos_min(self._memory, sequence))
+        return first == 0 and int(c.llama_memory_seq_pos_max(self._memory, sequence)) == count - 1
+
     def move(self, source: int, sequence: int) -> None:
         """Gives all that `source` holds to `sequence`, whose own is forgotten."""
         c.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         c.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
         c.llama_memory_seq_rm(self._memory, source, -1, -1)
 
+    def adapt(self, adapters: "Sequence[tuple[Adapter, float]]") -> None:
+        """Computes with these adapters from now on, and without any others."""
+        _adapt(self._context, adapters)
+
     def close(self) -> None:
         """Frees the cache."""
         if self._context:
             c.llama_free(self._context)
             self._context = None
+
+
+class Adapter:
+    """A LoRA adapter for one model."""
+
+    def __init__(self, model: Model, path: Path) -> None:
+        """Loads the file at `path`.
+
+        Raises:
+            ModelLoadFailed: with llama.cpp's own last words.
+        """
+        _complaints.clear()
+        self.handle = c.llama_adapter_lora_init(model.handle, os.fsencode(path))
+        if not self.handle:
+            raise ModelLoadFailed(f"llama.cpp cannot load the adapter {path}: {_last_words()}")
+
+    def close(self) -> None:
+        """Frees the adapter; no context may use it any more."""
+        if self.handle:
+            c.llama_adapter_lora_free(self.handle)
+            self.handle = None
+
+
+class EmbeddingContext:
+    """A computation that ends in vectors instead of next tokens."""
+
+    def __init__(self, model: Model, options: Options, *, cells: int, batch: int, pooling: str) -> None:
+        """Allocates for batches of `batch` tokens and, where the model keeps what it read, `cells` tokens of that.
+        `pooling`: a key of `POOLINGS`; llama.cpp pools within one batch only.
+
+        Raises:
+            OutOfMemory: if there is not enough memory.
+        """
+        _complaints.clear()
+        parameters = _context_parameters(options, cells)
+        parameters.n_ctx = cells
+        parameters.n_batch = parameters.n_ubatch = parameters.n_outputs_max = batch
+        parameters.n_seq_max = min(_TOGETHER if model.can_cut else _STATES, batch)
+        parameters.kv_unified = True  # texts of all lengths share the cells
+        parameters.embeddings = True
+        parameters.pooling_type = POOLINGS[pooling]
+        self._context = c.llama_init_from_model(model.handle, parameters)
+        if not self._context:
+            raise OutOfMemory(f"llama.cpp cannot allocate {batch} tokens of embeddings: {_last_words()}")
+        self.batch = min(batch, int(c.llama_n_ubatch(self._context)))
+        """Tokens of a batch at most."""
+        self.texts = int(c.llama_n_seq_max(self._context))
+        """Texts at a time."""
+        self._pooled = pooling != "none"
+        self._width = 1 if pooling == "rank" else model.width
+        self._memory = c.llama_get_memory(self._context)
+        self._batch = _Batch(self.batch)
+        self._added: list[tuple[int, int]] = []
+
+    def add(self, text: int, tokens: "array[int]", position: int) -> None:
+        """Puts tokens of a text, the first at `position`, into the next batch."""
+        self._batch.add(text, tokens, position, outputs=len(tokens))
+        self._added.append((text, len(tokens)))
+
+    def compute(self) -> list[Matrix]:
+        """For each piece of text in the batch a matrix of 32-bit floats: with pooling one row (of a model that rates:
+        the rating), else one for each token. The batch is empty afterwards.
+
+        Raises:
+            RuntimeError: if the computation failed; the context cannot be used any more.
+        """
+        status = int(c.llama_decode(self._context, self._batch.struct))
+        c.llama_synchronize(self._context)
+        added, self._added = self._added, []
+        self._batch.clear()
+        if status != OK:
+            raise RuntimeError(f"llama_decode returned {status}: {_last_words()}")
+        if self._pooled:
+            return [self._row(c.llama_get_embeddings_seq(self._context, text)) for text, _ in added]
+        places = iter(range(self.batch))
+        return [
+            np.concatenate([self._row(c.llama_get_embeddings_ith(self._context, next(places))) for _ in range(count)])
+            for _, count in added
+        ]
+
+    def remove(self, text: int) -> None:
+        """Forgets what was read of a text."""
+        if self._memory:
+            c.llama_memory_seq_rm(self._memory, text, -1, -1)
+
+    def adapt(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
+        """Computes with these adapters from now on, and without any others."""
+        _adapt(self._context, adapters)
+
+    def close(self) -> None:
+        """Frees the context."""
+        if self._context:
+            c.llama_free(self._context)
+            self._context = None
+
+    def _row(self, pointer: Any) -> Matrix:
+        if not pointer:
+            raise RuntimeError("llama.cpp gave no embedding")
+        return np.ctypeslib.as_array(pointer, (1, self._width)).copy()
+
+
+def _adapt(context: Any, adapters: Sequence[tuple[Adapter, float]]) -> None:
+    count = len(adapters)
+    handles = (c.llama_adapter_lora_p_ctypes * count)(*(adapter.handle for adapter, _ in adapters))
+    scales = (ctypes.c_float * count)(*(scale for _, scale in adapters))
+    if c.llama_set_adapters_lora(context, handles, count, scales):
+        raise RuntimeError(f"llama.cpp refused the adapters: {_last_words()}")
 
 
 class _Batch:
@@ -253,22 +550,22 @@ class _Batch:
             ctypes.cast(self._output, ctypes.POINTER(ctypes.c_int8)),
         )
 
-    def add(self, sequence: int, tokens: "array[int]", position: int, *, output: bool) -> int:
+    def add(self, sequence: int, tokens: "array[int]", position: int, *, outputs: int) -> int:
         begin, count = self.struct.n_tokens, len(tokens)
         end = begin + count
         if count == 1:
             self._token[begin] = tokens[0]
             self._position[begin] = position
             self._sequence[begin] = sequence
-            self._output[begin] = output
+            self._output[begin] = outputs
         else:
             self._token[begin:end] = tokens
             self._position[begin:end] = range(position, position + count)
             self._sequence[begin:end] = [sequence] * count
-            ctypes.memset(ctypes.addressof(self._output) + begin, 0, count)
-            self._output[end - 1] = output
+            ctypes.memset(ctypes.addressof(self._output) + begin, 0, count - outputs)
+            ctypes.memset(ctypes.addressof(self._output) + end - outputs, 1, outputs)
         self.struct.n_tokens = end
-        return end - 1
+        return end - outputs
 
     def clear(self) -> None:
         self.struct.n_tokens = 0
@@ -304,7 +601,8 @@ def _context_parameters(options: Options, context: int) -> Any:
     parameters.n_batch = min(options.batch, parameters.n_ctx)
     parameters.n_ubatch = min(options.ubatch or (512 if _on_gpu(options) else 128), parameters.n_batch)
     parameters.n_seq_max = options.sequences
-    parameters.n_outputs_max = options.sequences  # one token of each is sampled; room for more is wasted memory
+    # Each job samples one token and checks its guesses; room for more is wasted memory.
+    parameters.n_outputs_max = min(parameters.n_batch, options.slots * (1 + options.draft_tokens))
     parameters.n_threads = options.threads or default_threads()
     parameters.n_threads_batch = options.threads_batch or parameters.n_threads
     parameters.kv_unified = options.kv_unified
@@ -364,7 +662,12 @@ def _mirostat(model: Model, *arguments: Any) -> Any:
     return c.llama_sampler_init_mirostat(model.n_vocab, *arguments)
 
 
+def _infill(model: Model) -> Any:
+    return c.llama_sampler_init_infill(model.vocab)
+
+
 _SPECIAL: dict[str, Callable[..., Any]] = {
+    "infill": _infill,
     "logit_bias": _logit_bias,
     "penalties": _penalties,
     "dry": _dry,

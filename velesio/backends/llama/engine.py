@@ -3,25 +3,23 @@
 import logging
 import time
 import traceback
-from collections.abc import Iterable
 
-from velesio.backends.base import ModelCard, Work
-from velesio.backends.llama import sampling
+from velesio import metrics
+from velesio.backends.base import Work, failed
 from velesio.backends.llama.batching import Pace, Share, halve, next_tokens, prompts
-from velesio.backends.llama.binding import NO_ROOM, Chain, Context, Model
+from velesio.backends.llama.binding import NO_ROOM, Context, Model
+from velesio.backends.llama.cells import WORTH, Cells
 from velesio.backends.llama.chat import ChatTemplate
+from velesio.backends.llama.intake import Intake
+from velesio.backends.llama.lora import Adapters
 from velesio.backends.llama.options import Options
-from velesio.backends.llama.prefix_cache import PrefixCache, common_prefix
+from velesio.backends.llama.parking import Parking
+from velesio.backends.llama.prefix_cache import common_prefix
+from velesio.backends.llama.sampler import Choice
 from velesio.backends.llama.sequence import Sequence
-from velesio.errors import BadRequest, ContextExceeded, OutOfMemory, Unsupported, VelesioError
-from velesio.jobs import Cancelled, Chat, Completed, Completion, Failed, Final, Started
-
-_WORTH_WAITING = 32
-"""Tokens of a prefix from which on it is better to wait for its copy than to compute it twice."""
-_MAX_STOPS = 128
-"""Each is looked for after each token."""
-_PATIENCE = 4
-"""Steps in which sequences that are computed together may lie apart."""
+from velesio.backends.llama.speculation import Speculation
+from velesio.errors import OutOfMemory, VelesioError
+from velesio.jobs import Cancelled, Completed, Failed, Final, Progress, Started
 
 _log = logging.getLogger(__name__)
 
@@ -29,43 +27,59 @@ _log = logging.getLogger(__name__)
 class LlamaEngine:
     """One loaded model with its cache; every call on one thread."""
 
-    def __init__(self, model: Model, context: Context, chat: ChatTemplate, card: ModelCard, options: Options) -> None:
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        chat: ChatTemplate,
+        adapters: Adapters,
+        speculation: Speculation | None,
+        *,
+        name: str,
+        slots: int,
+        options: Options,
+    ) -> None:
+        """`speculation` guesses tokens ahead; None: nobody does. All of them are closed with the engine."""
         self._model = model
         self._context = context
-        self._chat = chat
-        self._isolate = options.isolate_cache
-        self._slots: list[Sequence | None] = [None] * card.slots
+        self._adapters = adapters
+        self._intake = Intake(model, context, chat, adapters, options)
+        self._cells = Cells(context, options.sequences, Parking(options.parked), can_cut=model.can_cut)
+        self._speculation = speculation
+        self._slots: list[Sequence | None] = [None] * slots
         self._waiting: list[Sequence] = []
         """Admitted and without cells, oldest first: new ones, and those that had to give theirs to older ones."""
         self._running: list[Sequence] = []
         """In order of admission."""
-        least = 1 if context.unified else _WORTH_WAITING
-        self._cache = PrefixCache(options.sequences, least=least, whole=not model.can_cut)
         self._pace = Pace(context.n_batch, options.pause)
         self._prompts_next = True
         """Whose turn it is where next tokens and prompts are computed apart."""
         self._oldest_next = True
         """Which prompt is first in the next step: the oldest, or the one with least to do."""
-        self._scattered = 0
-        """Steps since the running sequences' ids follow each other no more."""
         self._full = False
         """Cells ran out: nothing is seated until a sequence ends, else it would be thrown out again."""
         self._admitted = 0
+        self._usage = metrics.kv_usage.labels(name)
+        self._kept = metrics.kv_kept.labels(name)
+        self._drafted = [metrics.drafted_tokens.labels(name, right) for right in ("no", "yes")]
 
     def admit(self, work: Work) -> bool:
         """Takes `work` if a slot is free; a job that cannot be served is answered with `Failed`."""
         if None not in self._slots:
             return False
         try:
-            sequence = self._sequence(work)
+            sequence = self._intake.sequence(work)
         except VelesioError as error:
-            work.emit(_failed(error))
+            work.emit(failed(error))
             return True
         except Exception as error:
             work.emit(Failed("internal_error", repr(error), traceback=traceback.format_exc()))
             return True
-        work.emit(Started(len(sequence.tokens) - sequence.predicted))
+        self._admitted += 1
+        sequence.number = self._admitted
+        sequence.slot = self._free_slot(sequence.params.id_slot)
         self._slots[sequence.slot] = sequence
+        work.emit(Started(sequence.prompt_tokens, sequence.dialect))
         if sequence.ending is not None and sequence.predicted:
             self._end(sequence, Completed(sequence.result()))  # the lost worker had sent everything
         else:
@@ -76,13 +90,14 @@ class LlamaEngine:
         """One batch, then one token for each sequence that has computed all it had."""
         self._drop_cancelled()
         self._seat()
+        self._shift()
         most = self._context.n_batch
         ready = next_tokens(self._running, most)
         room = min(self._pace.prompt_tokens(generating=bool(ready)), most - len(ready))
         waiting = prompts(self._in_line(), room, self._context.n_ubatch)
         if self._context.unified:
             self._oldest_next = not self._oldest_next
-            self._compute([*ready, *waiting])
+            self._compute([*self._guessed(ready, most - sum(share.tokens for share in waiting)), *waiting])
         elif waiting and (self._prompts_next or not ready):
             # Each alone: in one batch the streams' lengths would decide how llama.cpp cuts and computes them, and
             # an answer would depend on who came at the same time.
@@ -91,16 +106,19 @@ class LlamaEngine:
             self._oldest_next = not self._oldest_next
             self._prompts_next = False
         else:
-            self._gather(ready)
-            self._compute(ready)
+            self._cells.gather(ready, self._running)
+            self._compute(self._guessed(ready, most))
             self._prompts_next = True
 
     def close(self) -> None:
         """Frees cache and weights."""
         for sequence in (*self._running, *self._waiting):
-            sequence.chain.close()
+            sequence.sampler.close()
         self._running, self._waiting = [], []
+        if self._speculation is not None:
+            self._speculation.close()
         self._context.close()
+        self._adapters.close()
         self._model.close()
 
     def _in_line(self) -> list[Sequence]:
@@ -108,77 +126,118 @@ class LlamaEngine:
         one, and that still gets every second step."""
         return self._running if self._oldest_next else sorted(self._running, key=lambda sequence: sequence.left)
 
-    def _gather(self, ready: list[Share]) -> None:
-        """Brings sequences that are computed together to neighbouring ids, if they stayed apart for some steps: each
-        gap costs a pass over the weights in every step, a move costs a copy once."""
-        gaps = sum(share.sequence.cell != ready[0].sequence.cell + place for place, share in enumerate(ready))
-        self._scattered = self._scattered + 1 if gaps and self._model.can_cut else 0
-        if self._scattered < _PATIENCE:
-            return
-        self._scattered = 0
-        cells = {sequence.cell: sequence for sequence in self._running}
-        for move in self._cache.gather():
-            self._context.move(move.source, move.target)
-            if move.source in cells:
-                cells[move.source].cell = move.target
-        ready.sort(key=lambda share: share.sequence.cell)
+    def _guessed(self, ready: list[Share], room: int) -> list[Share]:
+        return self._speculation.guess(ready, room) if self._speculation is not None and ready else ready
+
+    def _shift(self) -> None:
+        """Makes place for the next token of those whose context is full."""
+        for sequence in self._running:
+            if sequence.is_full:
+                self._cells.shift(sequence)
+
+    # compute
 
     def _compute(self, shares: list[Share]) -> None:
-        if not shares:
-            return
+        """Computes shares, those with the same adapters in one batch."""
+        for adapters in {share.sequence.adapters: None for share in shares}:
+            self._adapters.apply(self._context, adapters)
+            self._compute_alike([share for share in shares if share.sequence.adapters == adapters])
+
+    def _compute_alike(self, shares: list[Share]) -> None:
         while (places := self._decode(shares)) is None:
             shares = self._make_room(shares)
             if not shares:
                 return
         for share, place in zip(shares, places, strict=True):
-            sequence = share.sequence
-            self._cache.extend(sequence.cell, sequence.tokens[sequence.computed : sequence.computed + share.tokens])
-            sequence.computed += share.tokens
-            if not sequence.left:
-                self._advance(sequence, place)
+            if share.sequence.left > share.tokens:
+                self._cells.extend(share.sequence, share.tokens)
+                self._report(share.sequence)
+            else:
+                self._advance(share, place)
 
     def _decode(self, shares: list[Share]) -> list[int] | None:
-        """Computes the shares and returns their places in the batch; None: no room."""
+        """Computes the shares and returns the places of their first outputs in the batch; None: no room."""
         places = []
-        for sequence, count in shares:
+        for sequence, count, draft in shares:
             begin = sequence.computed
             tokens = sequence.tokens[begin : begin + count]
-            places.append(self._context.add(sequence.cell, tokens, begin, output=count == sequence.left))
+            tokens.extend(draft)
+            outputs = 1 + len(draft) if count == sequence.left else 0
+            places.append(self._context.add(sequence.cell, tokens, begin, outputs=outputs))
         began = time.perf_counter()
         if self._context.decode() == NO_ROOM:
             return None
+        seconds = time.perf_counter() - began
         if any(share.tokens > 1 for share in shares):
-            self._pace.observe(sum(share.tokens for share in shares), time.perf_counter() - began)
+            self._pace.observe(sum(share.tokens for share in shares), seconds)
+        elif self._speculation is not None:
+            self._speculation.measure(shares, seconds)
         return places
 
-    def _advance(self, sequence: Sequence, place: int) -> None:
-        """Samples the next token, shows its text, and ends the sequence if that was the last."""
-        if sequence.ending is None:
-            token = self._context.sample(sequence.chain, place)
-            delta = sequence.grow(token, self._model.piece(token), is_end=self._model.is_end(token))
-            if delta is not None and sequence.work.job.stream:
-                sequence.work.emit(delta)
+    def _advance(self, share: Share, place: int) -> None:
+        """Samples the next token, and goes on as long as guesses turn out right."""
+        sequence, draft = share.sequence, share.draft
+        if sequence.ending is not None:  # nothing was to be generated
+            self._cells.extend(sequence, share.tokens)
+            self._end(sequence, Completed(sequence.result()))
+            return
+        right = 0
+        try:
+            while self._grow(sequence, place + right) == draft[right : right + 1] and sequence.ending is None:
+                right += 1
+        except VelesioError as error:
+            self._end(sequence, failed(error))
+            return
+        self._cells.extend(sequence, share.tokens + right)
+        if draft and self._speculation is not None:
+            self._cells.cut(sequence)
+            self._speculation.learn(sequence, len(draft), right)
+            self._drafted[True].inc(right)
+            self._drafted[False].inc(len(draft) - right)
         if sequence.ending is not None:
             self._end(sequence, Completed(sequence.result()))
+
+    def _grow(self, sequence: Sequence, place: int) -> tuple[int]:
+        """Chooses the token at `place`, appends it and emits what can be shown of it."""
+        if sequence.forced:
+            choice = Choice(sequence.forced.popleft())
+            sequence.sampler.replay(choice.token)
+        else:
+            choice = sequence.sampler.sample(self._context, place)
+        token = choice.token
+        piece = self._model.piece(token, special=token in sequence.shown)
+        delta = sequence.grow(choice, piece, is_end=self._model.is_end(token))
+        if delta is not None and sequence.work.job.stream:
+            sequence.work.emit(delta)
+        return (token,)
+
+    def _report(self, sequence: Sequence) -> None:
+        """Tells how far a prompt is."""
+        if sequence.params.return_progress and sequence.work.job.stream:
+            total, cached = sequence.prompt_tokens, sequence.cached or 0
+            sequence.work.emit(Progress(min(sequence.computed, total), total, cached, sequence.elapsed))
+
+    # room
 
     def _make_room(self, shares: list[Share]) -> list[Share]:
         """After cells ran out: what to try next. Kept prefixes go first, then the youngest sequence waits; a
         sequence alone is computed in smaller pieces."""
-        victim = self._cache.evict() if self._context.unified else None
-        if victim is not None:
-            self._context.remove(victim)
+        wanted = sum(share.tokens + len(share.draft) for share in shares)
+        if self._context.unified and self._cells.evict(wanted):
             return shares
+        if any(share.draft for share in shares):
+            return [share._replace(draft=()) for share in shares]
         if len(self._running) > 1 and self._context.unified:
             youngest = self._running.pop()
             _log.debug("no cells left: job %s waits with %d tokens", youngest.work.job.id, youngest.computed)
-            self._unseat(youngest, keep=False)
+            self._cells.interrupt(youngest)
             self._waiting.insert(0, youngest)
             self._full = True
             return [share for share in shares if share.sequence is not youngest]
         smaller = halve(shares)
         if not smaller:
             error = OutOfMemory("the model's cache cannot hold this job; give it more cells")
-            self._end(shares[0].sequence, _failed(error))
+            self._end(shares[0].sequence, failed(error))
         return smaller
 
     def _drop_cancelled(self) -> None:
@@ -188,141 +247,52 @@ class LlamaEngine:
 
     def _seat(self) -> None:
         """Gives waiting sequences cells, with the longest prefix that is computed already."""
-        if self._full and self._running:
+        if not self._waiting or (self._full and self._running):
             return
         self._full = False
         for sequence in list(self._waiting):
             if self._follows(sequence):
                 continue
             self._waiting.remove(sequence)
-            claim = self._cache.claim(sequence.tokens, namespace=sequence.namespace, reuse=sequence.reuse)
-            if not self._context.remove(claim.sequence, claim.keep):
-                raise RuntimeError(f"cells of sequence {claim.sequence} cannot be removed from {claim.keep} on")
-            if claim.source != claim.sequence:
-                self._context.share(claim.source, claim.sequence, claim.length)
-            sequence.cell, sequence.computed = claim.sequence, claim.length
-            if sequence.cached is None:
-                sequence.cached = claim.length
+            self._cells.seat(sequence)
             self._running.append(sequence)
+            self._report(sequence)
         self._running.sort(key=lambda sequence: sequence.number)
+        self._observe()
 
     def _follows(self, sequence: Sequence) -> bool:
         """Whether a running sequence is just computing a prefix that `sequence` can use when it is done."""
-        if not (sequence.reuse and self._cache.shares):
+        if not (sequence.reuse and self._cells.shares):
             return False
         promised = [
             common_prefix(other.tokens, sequence.tokens)
             for other in self._running
             if other.left > 1 and other.reuse and other.namespace == sequence.namespace
         ]
-        if not promised:
-            return False
-        return max(promised) >= _WORTH_WAITING + self._cache.reusable(sequence.tokens, namespace=sequence.namespace)
+        return bool(promised) and max(promised) >= WORTH + self._cells.known(sequence)
 
-    def _unseat(self, sequence: Sequence, *, keep: bool) -> None:
-        if not self._cache.release(sequence.cell, keep=keep):
-            self._context.remove(sequence.cell)
-        sequence.cell, sequence.computed = -1, 0
+    def _observe(self) -> None:
+        """Tells how full the cache is; called when that has changed by more than the next token."""
+        self._usage.set(self._cells.used / self._context.n_cells)
+        self._kept.set(self._cells.kept)
 
     def _end(self, sequence: Sequence, final: Final) -> None:
         """Frees what a sequence holds and emits its final event."""
         if sequence.cell >= 0:
             self._running.remove(sequence)
-            self._unseat(sequence, keep=sequence.reuse)
+            self._cells.unseat(sequence, keep=sequence.reuse)
         elif sequence in self._waiting:
             self._waiting.remove(sequence)
         self._slots[sequence.slot] = None
         self._full = False
-        sequence.chain.close()
+        if self._speculation is not None:
+            self._speculation.forget((sequence,))
+        sequence.sampler.close()
+        self._observe()
         sequence.work.emit(final)
 
-    def _sequence(self, work: Work) -> Sequence:
-        """The job as tokens and a sampler chain.
-
-        Raises:
-            VelesioError: if it cannot be served.
-        """
-        params = work.job.params
-        if not isinstance(params, Completion | Chat):
-            raise Unsupported("this model makes text only")
-        if len(params.stop) > _MAX_STOPS:
-            raise BadRequest(f"at most {_MAX_STOPS} stop strings", param="stop")
-        prompt, text = self._prompt(params)
-        context = self._context.n_context
-        if len(prompt) >= context:
-            raise ContextExceeded.of(len(prompt), context)
-        plan = sampling.plan(
-            params.sampling,
-            context=context,
-            tokenize=self._model.tokenize,
-            end_tokens=self._model.end_tokens,
-            vocabulary=self._model.n_vocab,
-        )
-        self._check(work.job.sent)
-        chain = Chain(self._model, plan.steps)
-        if plan.history:
-            chain.accept((*prompt, *work.job.sent)[-plan.history :])
-        self._admitted += 1
-        sequence = Sequence(
-            work,
-            prompt,
-            number=self._admitted,
-            slot=self._slot(params.id_slot),
-            context=context,
-            chain=chain,
-            seed=plan.seed,
-            prompt_text=text,
-        )
-        sequence.namespace = work.job.tenant if self._isolate else ""
-        for token in work.job.sent:
-            sequence.replay(token, self._model.piece(token), is_end=self._model.is_end(token))
-        return sequence
-
-    def _slot(self, wanted: int) -> int:
+    def _free_slot(self, wanted: int) -> int:
         """A free slot: the wanted one, if it is one of them."""
         if 0 <= wanted < len(self._slots) and self._slots[wanted] is None:
             return wanted
         return self._slots.index(None)
-
-    def _prompt(self, params: Completion | Chat) -> tuple[list[int], str]:
-        """The prompt's tokens, and its text where the params do not hold it."""
-        if isinstance(params, Chat):
-            text = self._chat.render(
-                params.messages,
-                add_generation_prompt=params.add_generation_prompt,
-                arguments=params.template_kwargs,
-            )
-            bos = self._model.bos_text
-            bare = text.removeprefix(bos) if self._model.adds_bos and bos else text
-            return self._filled(self._model.tokenize(bare, special=True)), text
-        if isinstance(params.prompt, str):
-            return self._filled(self._model.tokenize(params.prompt, special=True)), ""
-        tokens = self._filled(self._tokens(params.prompt))
-        return tokens, self._model.text(tokens)
-
-    def _tokens(self, parts: list[int | str]) -> list[int]:
-        """Tokens of a mixed list; the begin mark is added only where a text stands first."""
-        tokens: list[int] = []
-        for number, part in enumerate(parts):
-            if isinstance(part, str):
-                tokens += self._model.tokenize(part, special=number == 0)
-            else:
-                self._check((part,))
-                tokens.append(part)
-        return tokens
-
-    def _filled(self, tokens: list[int]) -> list[int]:
-        if not tokens:
-            raise BadRequest("the prompt is empty", param="prompt")
-        return tokens
-
-    def _check(self, tokens: Iterable[int]) -> None:
-        last = self._model.n_vocab - 1
-        for token in tokens:
-            if not 0 <= token <= last:
-                raise BadRequest(f"there is no token {token}; this model's ids are 0 to {last}", param="prompt")
-
-
-def _failed(error: VelesioError) -> Failed:
-    details = error.details | ({"param": error.param} if error.param else {})
-    return Failed(error.code, error.message, details=details)

@@ -50,6 +50,14 @@ _FILE_TYPES = {
     31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4 MoE", 39: "NVFP4", 40: "Q1_0", 41: "Q2_0",
 }  # fmt: skip
 
+_POOLINGS = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
+
+_GAP_MARKS = (
+    "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\uff5cfim▁begin\uff5c>", "<PRE>", "▁<PRE>", "<|code_prefix|>",
+    "<|prefix|>",
+)  # fmt: skip
+"""Tokens by which llama.cpp knows that a vocabulary was made to fill gaps, where the header does not name one."""
+
 _VOCABULARIES = {"no_vocab": 0, "none": 0, "llama": 1, "gpt2": 2, "bert": 3, "t5": 4, "rwkv": 5, "plamo2": 6}
 
 
@@ -64,6 +72,8 @@ class Header(NamedTuple):
     parameters: int
     weights: int
     """Bytes of all tensors."""
+    fills_gaps: bool = False
+    """Whether the vocabulary has marks around a gap to fill."""
 
     @property
     def architecture(self) -> str:
@@ -97,6 +107,21 @@ class Header(NamedTuple):
         """The Jinja template, or an empty text."""
         return str(self.values.get("tokenizer.chat_template", ""))
 
+    @property
+    def pooling(self) -> str:
+        """How the vectors of a text's tokens become one: none, mean, cls, last or rank; empty if it does not say."""
+        return _POOLINGS.get(self.number("pooling_type", -1), "")
+
+    @property
+    def generates(self) -> bool:
+        """Whether it continues texts; models that read whole texts at once only make embeddings or ratings."""
+        return self.values.get(f"{self.architecture}.attention.causal", True) is not False
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether it is a LoRA adapter."""
+        return self.values.get("general.type") == "adapter" and self.values.get("adapter.type") == "lora"
+
     def number(self, name: str, default: int = 0) -> int:
         """A number of the architecture, such as `context_length`; the largest one where layers differ."""
         value = self.values.get(f"{self.architecture}.{name}", default)
@@ -106,6 +131,8 @@ class Header(NamedTuple):
 
     def cell_bytes(self, key_bits: float, value_bits: float) -> int:
         """Bytes of one cached token over all layers, for cached keys and values of so many bits an element."""
+        if not self.generates:
+            return 0
         heads = self.number("attention.head_count", 1) or 1
         width = self.number("embedding_length") // heads
         keys = self.number("attention.key_length", width) * key_bits
@@ -151,12 +178,16 @@ class _Reader:
             raise self._bad(f"claims {tensors} tensors and {entries} entries")
         values: dict[str, Any] = {}
         places: dict[str, int] = {}
+        vocabulary = slice(0, 0)
         for _ in range(entries):
             name = self._text(_MAX_NAME)
             places[name] = self._at + 4
             self._read_value(name, self._number(_U32), values)
+            if name == "tokenizer.ggml.tokens":
+                vocabulary = slice(places[name], self._at)
         parameters, weights = self._tensors(tensors, values)
-        return Header(self._path, values, self._special(values, places), parameters, weights)
+        marks = self._special(values, places)
+        return Header(self._path, values, marks, parameters, weights, self._fills_gaps(marks, vocabulary))
 
     def _read_value(self, name: str, kind: int, values: dict[str, Any]) -> None:
         if kind == _ARRAY:
@@ -213,6 +244,14 @@ class _Reader:
             position = token + 1
             found |= dict.fromkeys(wanted[token], text)
         return found
+
+    def _fills_gaps(self, marks: dict[str, str], vocabulary: slice) -> bool:
+        if {"fim_pre", "prefix"} & marks.keys():
+            return True
+        words = (mark.encode() for mark in _GAP_MARKS)
+        return any(
+            self._memory.find(_U64.pack(len(word)) + word, vocabulary.start, vocabulary.stop) >= 0 for word in words
+        )
 
     def _tensors(self, count: int, values: dict[str, Any]) -> tuple[int, int]:
         """Elements and bytes of all tensors; checks that the file holds them."""

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,8 +16,18 @@ KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "
 
 _Count = Annotated[int, Meta(ge=0)]
 _MAX_SEQUENCES = 256
+_EMBED_TOKENS = 2048
 _SLOTS = 8
 """Measured on two cores with SmolLM2, tokens a second of 1, 4, 8, 16 together: 89, 152, 178, 193."""
+
+
+class LoraFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A LoRA adapter that is loaded with its model."""
+
+    path: str
+    """A GGUF file in `models_dir`."""
+    scale: Annotated[float, Meta(ge=-1000, le=1000)] = 1.0
+    """How strongly it works on jobs that do not say otherwise; 0: it does not."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +56,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds that the computation of a prompt may hold up others' next token; prompts are cut to fit."""
     cached: _Count = 0
     """Ended sequences that are kept for reuse besides those in idle slots; they take memory like a slot."""
+    parked: _Count = 0
+    """Bytes of memory for the states of ended and interrupted jobs whose cells others need; they are copied back
+    instead of being computed again."""
+    context_shift: bool = False
+    """Whether a job goes on without its oldest tokens when its context is full, unless it says otherwise."""
+    speculation: Literal["off", "auto", "always"] = "auto"
+    """Guess tokens ahead from what was said before, or with `draft`, while that is faster; auto: for answers at
+    temperature 0, where the guesses cannot change them (with flash attention on a CPU) or `draft` is given; always:
+    for all answers, in which near ties may then fall otherwise."""
+    draft: str = ""
+    """A small GGUF model with the same vocabulary that guesses tokens ahead; relative to `models_dir`."""
+    draft_tokens: Annotated[int, Meta(ge=0, le=32)] = 8
+    """Tokens that are guessed ahead at a time, at most."""
     isolate_cache: bool = False
     """Whether a tenant's cached prefixes are kept from other tenants (timing can tell that a prefix was cached)."""
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1
@@ -94,6 +117,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """YaRN's original context; 0: the model's."""
     chat_template: str = ""
     """A Jinja file that replaces the model's own chat template; relative to `models_dir`."""
+    lora: Annotated[tuple[LoraFile, ...], Meta(max_length=64)] = ()
+    """LoRA adapters that jobs may use: `[{ path = "adapter.gguf", scale = 1.0 }]`, relative to `models_dir`; their ids
+    are their places in this list, from 0 on."""
+    pooling: Literal["model", "none", "mean", "cls", "last", "rank"] = "model"
+    """How the vectors of a text's tokens become its embedding; model: as the file says, else `none`, which gives one
+    for each token; rank: they become a rating for reranking."""
+    embed_tokens: _Count = 0
+    """Tokens of the longest text to embed or rate; 0: 2048, or `context` if that is less. Memory grows with it, and
+    with its square without flash attention, from the first text on that is so long."""
+    spm_infill: bool = False
+    """Whether gaps are filled with the text after them given first, as some models were trained."""
+    slot_save_path: str = ""
+    """The folder of files that clients save slots to; relative to `models_dir`; empty: they cannot."""
+    slot_save_bytes: Annotated[int, Meta(ge=0)] = 4 << 30
+    """Bytes that saved slots may take altogether."""
 
     def fitted(self, context: int, cell: int, weights: int) -> "Options":
         """These options with a number of slots, for contexts of `context` tokens of `cell` bytes beside `weights`
@@ -116,10 +154,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return context * self.sequences
         return max(context, self.cells or context * ((self.slots + 1) // 2))
 
+    def embed_limit(self, context: int) -> int:
+        """Tokens of the longest text to embed with a context of `context` tokens."""
+        return min(context, self.embed_tokens or _EMBED_TOKENS)
+
     @property
     def sequences(self) -> int:
-        """Sequences that the cache tells apart: running and kept ones."""
-        return min(_MAX_SEQUENCES, self.slots + self.cached)
+        """Sequences that the cache tells apart: running and kept ones. In one pool kept ones cost nothing of their
+        own."""
+        return min(_MAX_SEQUENCES, self.slots * (4 if self.kv_unified else 1) + self.cached)
 
 
 def read(place: str, *layers: Mapping[str, Any]) -> Options:
@@ -131,6 +174,10 @@ def read(place: str, *layers: Mapping[str, Any]) -> Options:
     options = read_options(Options, place, *layers)
     if options.kv_type_v not in {"f32", "f16", "bf16"} and options.flash_attention == "off":
         raise ConfigError(f"{place}: kv_type_v = {options.kv_type_v!r} needs flash attention")
+    for number, file in enumerate(options.lora):
+        path = PurePath(file.path)
+        if not file.path or path.is_absolute() or ".." in path.parts:
+            raise ConfigError(f"{place}: lora[{number}].path = {file.path!r} must be a file within models_dir")
     return options
 
 

@@ -27,6 +27,8 @@ class Plan(NamedTuple):
     seed: int
     history: int
     """Latest tokens of prompt and answer that the penalties look at."""
+    is_greedy: bool = False
+    """Whether the likeliest token is always chosen."""
 
 
 def seed_of(seed: int) -> int:
@@ -42,8 +44,10 @@ def plan(
     tokenize: Callable[[str], Iterable[int]],
     end_tokens: Callable[[], Iterable[int]],
     vocabulary: int,
+    suppressed: Iterable[int] = (),
 ) -> Plan:
-    """The chain for `sampling` over a vocabulary of `vocabulary` tokens; samplers that would do nothing are left out.
+    """The chain for `sampling` over a vocabulary of `vocabulary` tokens, those that are `suppressed` never chosen;
+    samplers that would do nothing are left out.
 
     Raises:
         BadRequest: for an unknown sampler or a token id that the model does not have.
@@ -51,6 +55,7 @@ def plan(
     seed = seed_of(sampling.seed)
     greedy = sampling.temperature <= 0
     biases = _biases(sampling, tokenize, end_tokens, vocabulary)
+    biases += tuple((token, float("-inf")) for token in suppressed)
     steps = [Step("logit_bias", (biases,))] if biases else []
     if sampling.mirostat and not greedy:
         steps += _mirostat(sampling, seed)
@@ -61,8 +66,8 @@ def plan(
                 raise BadRequest(f"unknown sampler {name!r}; known are {known}", param="samplers")
             if not (greedy and name in _KEEP_THE_BEST):
                 steps += _SAMPLERS[name](sampling, context, seed)
-        steps.append(Step("greedy") if greedy else Step("dist", (seed,)))
-    return Plan(tuple(steps), seed, max((_history(step) for step in steps), default=0))
+        steps.append(Step("greedy") if greedy else _last_step(sampling, seed))
+    return Plan(tuple(steps), seed, max((_history(step) for step in steps), default=0), greedy)
 
 
 def _biases(
@@ -86,6 +91,13 @@ def _biases(
     if sampling.ignore_eos:
         biases += [(token, float("-inf")) for token in end_tokens()]
     return tuple(biases)
+
+
+def _last_step(sampling: Sampling, seed: int) -> Step:
+    """Adaptive-p, wherever it stands in the list, chooses in the place of the plain draw; it needs a target."""
+    if "adaptive_p" in sampling.samplers and sampling.adaptive_target >= 0:
+        return Step("adaptive_p", (min(1.0, sampling.adaptive_target), sampling.adaptive_decay, seed))
+    return Step("dist", (seed,))
 
 
 def _mirostat(sampling: Sampling, seed: int) -> list[Step]:
@@ -120,12 +132,13 @@ def _penalties(sampling: Sampling, context: int, _seed: int) -> list[Step]:
 
 def _dry(sampling: Sampling, context: int, _seed: int) -> list[Step]:
     last = _last(sampling.dry_penalty_last_n, context)
-    if not (last and sampling.dry_multiplier and sampling.dry_base >= 1):
+    if not (last and sampling.dry_multiplier):
         return []
     if len(sampling.dry_sequence_breakers) > _MAX_BREAKERS:
         raise BadRequest(f"at most {_MAX_BREAKERS} dry_sequence_breakers", param="dry_sequence_breakers")
     breakers = tuple(text.encode() for text in sampling.dry_sequence_breakers)
-    return [Step("dry", (sampling.dry_multiplier, sampling.dry_base, sampling.dry_allowed_length, last, breakers))]
+    base = sampling.dry_base if sampling.dry_base >= 1 else Sampling().dry_base
+    return [Step("dry", (sampling.dry_multiplier, base, sampling.dry_allowed_length, last, breakers))]
 
 
 def _top_n_sigma(sampling: Sampling, _context: int, _seed: int) -> list[Step]:
@@ -160,6 +173,14 @@ def _temperature(sampling: Sampling, _context: int, _seed: int) -> list[Step]:
     return [Step("temp", (sampling.temperature,))] if sampling.temperature != 1 else []
 
 
+def _infill(_sampling: Sampling, _context: int, _seed: int) -> list[Step]:
+    return [Step("infill")]
+
+
+def _adaptive_p(_sampling: Sampling, _context: int, _seed: int) -> list[Step]:
+    return []  # see _last_step
+
+
 _SAMPLERS: dict[str, Callable[[Sampling, int, int], list[Step]]] = {
     "penalties": _penalties,
     "dry": _dry,
@@ -170,6 +191,8 @@ _SAMPLERS: dict[str, Callable[[Sampling, int, int], list[Step]]] = {
     "min_p": _min_p,
     "xtc": _xtc,
     "temperature": _temperature,
+    "infill": _infill,
+    "adaptive_p": _adaptive_p,
 }
 
 _KEEP_THE_BEST = frozenset({"top_n_sigma", "top_k", "top_p", "min_p", "temperature"})

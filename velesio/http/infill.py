@@ -1,0 +1,63 @@
+"""llama.cpp's `/infill`: code between two pieces of code."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from velesio.http import gaps, llamacpp
+from velesio.http.form import Form
+from velesio.http.gateway import GATEWAY
+from velesio.http.generation import generation_of
+from velesio.http.llamacpp import Asked
+from velesio.http.wire import bad_field, convert, read_object
+from velesio.jobs import Infill
+
+
+class _Extra(msgspec.Struct):
+    text: str
+    filename: str = ""
+
+
+class Body(msgspec.Struct):
+    """The fields that a completion does not have; both ends are required, and may be empty."""
+
+    input_prefix: str | None = None
+    input_suffix: str | None = None
+    input_extra: list[_Extra] = []
+    prompt: str = ""
+
+
+def read(raw: Mapping[str, Any]) -> Asked:
+    """A request from its body.
+
+    Raises:
+        BadRequest: naming the field.
+        Unsupported: it asks for something that is not there yet.
+    """
+    gaps.refuse(raw, gaps.SAMPLING)
+    body = convert(raw, Body)
+    if body.input_prefix is None or body.input_suffix is None:
+        missing = "input_prefix" if body.input_prefix is None else "input_suffix"
+        raise bad_field(missing, "is required: the text on that side of the gap, which may be empty")
+    generation = generation_of(raw)
+    params = generation.each(
+        Infill,
+        prefix=body.input_prefix,
+        suffix=body.input_suffix,
+        prompt=body.prompt,
+        extra=tuple((extra.filename, extra.text) for extra in body.input_extra),
+    )
+    return Asked(generation=generation, params=params, body=convert(raw, llamacpp.Body), openai="max_tokens" in raw)
+
+
+async def infill(request: web.Request) -> web.StreamResponse:
+    """`POST /infill`: as `/completion` answers."""
+    return await llamacpp.answer(request, read(await read_object(request, request.app[GATEWAY].server.max_body)))
+
+
+FORMS: Mapping[str, Form] = {"/infill": Form(read, llamacpp.write)}
+"""By path."""
+
+ROUTES = [web.post("/infill", infill)]

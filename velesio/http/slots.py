@@ -1,0 +1,84 @@
+"""llama.cpp's `/slots`: what an engine's slots do, and what they have cached, saved, restored or erased."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from velesio.errors import Unavailable
+from velesio.http.dispatch import ask, find_model
+from velesio.http.gateway import BODY, GATEWAY
+from velesio.http.wire import INT_MAX, bad_field, convert, json_response, parse_object, read_bytes, within
+from velesio.jobs import Slots, SlotsResult
+
+
+class Body(msgspec.Struct):
+    """The fields of an action."""
+
+    filename: str = ""
+    model: str = ""
+
+
+async def slots(request: web.Request) -> web.Response:
+    """`GET /slots`: those of a worker that serves the model (`?model=`); `?fail_on_no_slot=1`: 503 if all are busy."""
+    card = await find_model(request, request.query.get("model", ""), "text")
+    found = (await ask(request, card.name, Slots(), SlotsResult)).slots
+    if request.query.get("fail_on_no_slot"):
+        check_free(found)
+    return json_response(found)
+
+
+def check_free(slots: Sequence[Mapping[str, Any]]) -> None:
+    """Nothing, if a slot is free.
+
+    Raises:
+        Unavailable: all are busy.
+    """
+    if all(slot.get("is_processing") for slot in slots):
+        raise Unavailable("no slot available")
+
+
+async def act(request: web.Request) -> web.Response:
+    """`POST /slots/{id}?action=save|restore|erase`."""
+    id_slot = request.match_info["id"]
+    if not (id_slot.isascii() and id_slot.isdecimal()):
+        raise bad_field("id_slot", "expected the number of a slot, as in /slots/0?action=erase")
+    number = within("id_slot", int(id_slot), 0, INT_MAX)
+    body = await _body(request)
+    job = _job(request.query.get("action", ""), number, body.filename)
+    card = await find_model(request, body.model or request.query.get("model", ""), "text")
+    return json_response(written(job, await ask(request, card.name, job, SlotsResult)))
+
+
+async def _body(request: web.Request) -> Body:
+    """Erasing needs no body."""
+    request[BODY] = await read_bytes(request, request.app[GATEWAY].server.max_body)
+    return convert(parse_object(request[BODY]) if request[BODY].strip() else {}, Body)
+
+
+def _job(action: str, id_slot: int, filename: str) -> Slots:
+    match action:
+        case "save" | "restore":
+            if not filename:
+                raise bad_field("filename", "is required: a plain name in the model's slot_save_path")
+            return Slots(action, id_slot, filename)
+        case "erase":
+            return Slots(action, id_slot)
+        case _:
+            raise bad_field("action", f"expected one of save, restore, erase, but got {action!r}")
+
+
+def written(job: Slots, result: SlotsResult) -> dict[str, Any]:
+    """The answer to an action."""
+    match job.action:
+        case "save":
+            counts = {"n_saved": result.tokens, "n_written": result.bytes, "timings": {"save_ms": result.ms}}
+        case "restore":
+            counts = {"n_restored": result.tokens, "n_read": result.bytes, "timings": {"restore_ms": result.ms}}
+        case _:
+            return {"id_slot": job.id_slot, "n_erased": result.tokens}
+    return {"id_slot": job.id_slot, "filename": job.filename, **counts}
+
+
+ROUTES = [web.get("/slots", slots), web.post("/slots/{id}", act)]

@@ -1,0 +1,117 @@
+"""llama.cpp's `/tokenize`, `/detokenize`, `/apply-template` and what counts the tokens of a chat."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from velesio.http.form import AsideAsked, Form, aside
+from velesio.http.openai_chat import conversation_of
+from velesio.http.prompts import prompt_of
+from velesio.http.wire import INT_MAX, convert, within
+from velesio.jobs import Detokenize, DetokenizedResult, PromptResult, Render, Tokenize, TokensResult
+
+
+class TokenizeBody(msgspec.Struct):
+    """The fields of `/tokenize` beside `content`."""
+
+    model: str = ""
+    add_special: bool = False
+    parse_special: bool = True
+    with_pieces: bool = False
+
+
+class DetokenizeBody(msgspec.Struct):
+    """The fields of `/detokenize`."""
+
+    model: str = ""
+    tokens: list[int] = []
+
+
+def read_tokenize(raw: Mapping[str, Any]) -> AsideAsked:
+    """Text to be tokenized; without `content` nothing has to be done.
+
+    Raises:
+        BadRequest: naming the field.
+    """
+    body = convert(raw, TokenizeBody)
+    if "content" not in raw or raw["content"] == []:
+        return AsideAsked(model=body.model, params=[], body=body)
+    job = Tokenize(
+        content=prompt_of(raw["content"], "content"),
+        add_special=body.add_special,
+        parse_special=body.parse_special,
+        pieces=body.with_pieces,
+    )
+    return AsideAsked(model=body.model, params=[job], body=body)
+
+
+def write_tokens(asked: AsideAsked, _model: str, _job_id: str, results: Sequence[TokensResult]) -> dict[str, Any]:
+    """Ids, or ids with their text."""
+    if not results:
+        return {"tokens": []}
+    (result,) = results
+    if not asked.body.with_pieces:
+        return {"tokens": result.tokens}
+    pairs = zip(result.tokens, result.pieces, strict=True)
+    return {"tokens": [{"id": token, "piece": _piece(piece)} for token, piece in pairs]}
+
+
+def _piece(piece: bytes) -> str | list[int]:
+    """A token may hold a part of a character only: then it is shown as bytes."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)
+
+
+def read_detokenize(raw: Mapping[str, Any]) -> AsideAsked:
+    """Tokens to be text again; without any nothing has to be done.
+
+    Raises:
+        BadRequest: naming the field.
+    """
+    body = convert(raw, DetokenizeBody)
+    for index, token in enumerate(body.tokens):
+        within(f"tokens[{index}]", token, 0, INT_MAX)
+    return AsideAsked(model=body.model, params=[Detokenize(tuple(body.tokens))] if body.tokens else [])
+
+
+def write_text(_asked: AsideAsked, _model: str, _job_id: str, results: Sequence[DetokenizedResult]) -> dict[str, Any]:
+    """The text."""
+    return {"content": results[0].text if results else ""}
+
+
+def read_template(raw: Mapping[str, Any]) -> AsideAsked:
+    """A conversation whose prompt is wanted.
+
+    Raises:
+        BadRequest: naming the field.
+    """
+    asked = conversation_of(raw)
+    return AsideAsked(model=asked.model, params=[Render(asked.chat)])
+
+
+def write_prompt(_asked: AsideAsked, _model: str, _job_id: str, results: Sequence[PromptResult]) -> dict[str, Any]:
+    """The prompt's text."""
+    return {"prompt": results[0].prompt}
+
+
+def write_count(_asked: AsideAsked, _model: str, _job_id: str, results: Sequence[PromptResult]) -> dict[str, Any]:
+    """The number of the prompt's tokens."""
+    return {"input_tokens": results[0].tokens, "object": "response.input_tokens"}
+
+
+_COUNT = Form(read_template, write_count, PromptResult)
+
+FORMS: Mapping[str, Form] = {
+    "/tokenize": Form(read_tokenize, write_tokens, TokensResult),
+    "/detokenize": Form(read_detokenize, write_text, DetokenizedResult),
+    "/apply-template": Form(read_template, write_prompt, PromptResult),
+    "/chat/completions/input_tokens": _COUNT,
+    "/v1/chat/completions/input_tokens": _COUNT,
+}
+"""By path."""
+
+ROUTES = [web.post(path, aside(form)) for path, form in FORMS.items()]
