@@ -1,0 +1,1 @@
+"""Clients as people have them, from PyPI and npm, against a real server."""
