@@ -19,11 +19,15 @@ from velesio.jobs import (
     Chat,
     Completed,
     Completion,
+    Control,
     Delta,
     Failed,
+    Hires,
     Image,
     ImageResult,
+    Inpaint,
     Job,
+    Preview,
     Progress,
     Sampling,
     Started,
@@ -37,17 +41,20 @@ from velesio.queue.client import JobQueue
 from velesio.queue.registry import Registry, WorkerInfo
 
 TEXT = TextResult("a b", (1, 2), "word", "b", Usage(3, 2, 1), Timings(1.0, 2.0), slot=3, seed=4, prompt="p")
+CANNY = Control(model="canny", weight=0.5)
 PARAMS = [
     Completion(
         "a", sampling=Sampling(temperature=0.5, logit_bias=((5, 1.0), ("x", None))), max_tokens=7, stop=("stop",)
     ),
     Chat([{"role": "user", "content": "a"}], sampling=Sampling(seed=3), template_kwargs={"x": 1}),
     Image("a", width=128, seed=9),
+    Image("a", init=(b"png",), inpaint=Inpaint(b"mask", content="noise"), hires=Hires(1.5), controls=(CANNY,)),
 ]
 EVENTS = [
     Started(5),
     Delta("x", (1, 2), 2),
     Progress(1, 20),
+    Preview(b"png", 1, 5, 20),
     Completed(TEXT),
     Completed(ImageResult((b"png",), (1,))),
     Failed("job_failed", "why", retry=True, details={"n": 1}),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from velesio.jobs import Cancelled, Completed, Delta, Event, Failed, ImageResult, Progress, Started, TextResult
+from velesio.jobs import Cancelled, Completed, Delta, Event, Failed, ImageResult, Preview, Progress, Started, TextResult
 from velesio.queue import wire
 from velesio.queue.playback import Playback, Restarted, Said
 
@@ -210,6 +210,13 @@ def test_the_first_attempt_of_a_life_goes_on_after_nothing() -> None:
     assert playback.recall(3) == ()
     playback.read(note(3, 0, Delta("a", (1,))))
     assert playback.recall(4) == (1,)
+
+
+def test_logs_leave_previews_out() -> None:
+    """A preview is replaced by the next one and is no part of the answer."""
+    done = Completed(ImageResult((b"png",)))
+    notes = [BEGIN, note(1, 1, Preview(b"p", 0, 1, 4)), note(1, 2, Progress(1, 4)), note(1, 3, done)]
+    assert [each.event for each in told(notes)] == [Progress(1, 4), done]
 
 
 def test_progress_never_goes_back() -> None:

@@ -10,7 +10,7 @@ from velesio.http.dispatch import error_of
 from velesio.http.families import OPENAI
 from velesio.http.forms import answer_of
 from velesio.http.wire import encode
-from velesio.jobs import Completed, Delta, Failed, Final, Progress, Started
+from velesio.jobs import Completed, Delta, Failed, Final, Preview, Progress, Started
 from velesio.queue.client import JobRecord
 from velesio.queue.outputs import Restarted, Said
 
@@ -85,6 +85,8 @@ class Frames:
             return "started", {"prompt_tokens": event.prompt_tokens}
         if isinstance(event, Progress):
             return "progress", {"done": event.done, "total": event.total}
+        if isinstance(event, Preview):
+            return "preview", {"index": event.index, "done": event.done, "total": event.total}
         if isinstance(event, Restarted):
             return "restarted", {"reason": "the job began anew; what was said before is void"}
         return self._end(event)

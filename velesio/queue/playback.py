@@ -8,7 +8,7 @@ base, so ids only ever grow.
 
 from msgspec import Struct
 
-from velesio.jobs import Delta, Event, Final, Progress, Started, is_final
+from velesio.jobs import Delta, Event, Final, Preview, Progress, Started, is_final
 from velesio.queue import wire
 from velesio.queue.transcript import Transcript
 
@@ -102,6 +102,8 @@ class Playback:
             return 1
         if isinstance(event, Progress):
             return 1 + event.done
+        if isinstance(event, Preview):
+            return 0  # no part of the answer: the next one replaces it, and logs leave it out
         self.ended = is_final(event)
         return _END
 
