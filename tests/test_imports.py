@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "velesio"
 
-LEAVES = {"jobs", "errors", "config", "metrics"}
+LEAVES = {"jobs", "errors", "config", "metrics", "states"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"config", "errors", "jobs", "table", "service", "operate", "logs", "catalogue", "doctor"},
@@ -26,9 +26,10 @@ MAY_IMPORT = {
     "backends.plugins": {"backends.base", "errors"},
     "backends.base": {"jobs", "errors"},
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
-    "backends.llama": {"backends.llama", "backends.base", "jobs", "errors"},
+    "backends.llama": {"backends.llama", "backends.base", "jobs", "errors", "metrics"},
     "config": {"errors"},
     "table": set(),
+    "states": set(),
     "jobs": set(),
     "errors": set(),
     "metrics": set(),

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from velesio.engines import Delivery
 from velesio.errors import ModelLoadFailed, ModelNotFound, ShuttingDown
 from velesio.jobs import Completed, Completion, Job, TextResult
 from velesio.residency import Residency
+from velesio.states import Wish
 
 
 class Shelf:
@@ -180,3 +182,124 @@ async def test_an_unknown_model_is_refused() -> None:
     async with residency(Shelf("a")) as models:
         with pytest.raises(ModelNotFound):
             await models.engine_for("z")
+
+
+def wish(model: str, loaded: bool, number: int = 1, keep_alive: float | None = None) -> Wish:
+    return Wish(number=number, model=model, loaded=loaded, keep_alive=keep_alive)
+
+
+async def test_each_model_has_a_keep_alive_of_its_own() -> None:
+    """`keep_alives` overrides the general one for the models that it names."""
+    async with residency(Shelf("a", "b"), keep_alive=0.0, keep_alives={"b": 1000.0}) as models:
+        for name in ("a", "b"):
+            await models.engine_for(name)
+        await models.sweep()
+        assert models.loaded == ["b"]
+        assert models.states()["a"].state == "sleeping"
+
+
+@pytest.mark.parametrize(("asked", "left"), [(None, ["a"]), (-1.0, ["a"]), (1000.0, ["a"]), (0.0, [])])
+async def test_a_job_says_how_long_its_model_stays(asked: float | None, left: list[str]) -> None:
+    """The keep-alive of the last job that named one counts: 0 unloads at once, without a sweep."""
+    shelf = Shelf("a")
+    async with residency(shelf, keep_alive=500.0) as models:
+        await models.engine_for("a")
+        await models.touch("a", asked)
+        await models.sweep()
+        assert models.loaded == left
+        assert shelf.open == set(left)
+
+
+async def test_what_a_job_asked_for_ends_with_the_unloading() -> None:
+    """The next time that the model is loaded it stays for as long as configured."""
+    async with residency(Shelf("a")) as models:
+        await models.engine_for("a")
+        await models.touch("a", 0.0)
+        assert models.loaded == []
+        await models.engine_for("a")
+        await models.touch("a")
+        await models.sweep()
+        assert models.loaded == ["a"]
+        assert models.states()["a"].expires_at is None
+
+
+async def test_states_tell_what_becomes_of_a_model() -> None:
+    """Unloaded, loading with its progress, loaded until a time, unloaded again; each change is told."""
+    told: list[str] = []
+    shelf = Shelf("a")
+    opened = threading.Event()
+
+    def load(card: ModelCard, report: Callable[[float], None]) -> Engine:
+        report(0.5)
+        assert opened.wait(10)
+        return Book(shelf, card.name)
+
+    shelf.load = load  # type: ignore[method-assign]
+    async with residency(shelf, keep_alive=60.0, changed=lambda: told.append(models.states()["a"].state)) as models:
+        began = time.time()
+        assert models.states()["a"].state == "unloaded"
+        loading = asyncio.create_task(models.engine_for("a"))
+        async with asyncio.timeout(10):
+            while models.states()["a"].progress < 0.5:
+                await asyncio.sleep(0)
+        assert models.states()["a"].state == "loading"
+        assert models.progressing
+        opened.set()
+        await loading
+        state = models.states()["a"]
+        assert (state.state, state.progress, models.progressing) == ("loaded", 1.0, False)
+        assert state.expires_at is not None
+        assert began + 59 < state.expires_at < time.time() + 61
+        assert state.since >= began
+        await models.fulfil(wish("a", loaded=False))
+    assert told[:3] == ["loading", "loaded", "unloaded"]
+
+
+async def test_a_failed_load_is_a_state_with_its_reason() -> None:
+    """`failed`, and a wish for it counts as done, so that whoever waits learns the reason."""
+    async with residency(Shelf("broken")) as models:
+        with pytest.raises(ModelLoadFailed):
+            await models.fulfil(wish("broken", loaded=True, number=7))
+        state = models.states()["broken"]
+        assert (state.state, state.wish) == ("failed", 7)
+        assert "cannot read it" in state.reason
+
+
+async def test_a_wish_loads_and_unloads() -> None:
+    """Its keep-alive counts from then on; one for a model that is elsewhere does nothing."""
+    async with residency(Shelf("a"), keep_alive=0.0) as models:
+        await models.fulfil(wish("a", loaded=True, keep_alive=-1.0))
+        await models.sweep()
+        assert models.loaded == ["a"]
+        await models.fulfil(wish("a", loaded=False, number=2))
+        assert models.loaded == []
+        assert models.states()["a"].wish == 2
+        await models.fulfil(wish("elsewhere", loaded=True))
+
+
+async def test_a_busy_model_is_unloaded_when_its_jobs_have_ended() -> None:
+    """Until then it keeps its engine and takes no more jobs; afterwards it can be loaded again."""
+    shelf = Shelf("a")
+    async with residency(shelf) as models:
+        (await models.engine_for("a")).submit(job("a"))
+        await models.fulfil(wish("a", loaded=False))
+        assert shelf.open == {"a"}
+        assert models.room() == {}
+        shelf.gate.set()
+        async with asyncio.timeout(10):
+            while models.loaded:
+                await asyncio.sleep(0)
+        assert models.room() == {"a": 2}
+        await models.engine_for("a")
+        assert models.loaded == ["a"]
+
+
+async def test_a_model_that_loads_is_unloaded_afterwards() -> None:
+    """A wish to unload that comes in the middle of a load waits for its end."""
+    shelf = Shelf("a")
+    async with residency(shelf) as models:
+        loading = asyncio.create_task(models.engine_for("a"))
+        await asyncio.sleep(0)
+        await models.fulfil(wish("a", loaded=False))
+        await loading
+        assert (models.loaded, shelf.loads) == ([], ["a"])

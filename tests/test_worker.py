@@ -13,10 +13,13 @@ from velesio.backends.base import Catalogue, ModelSpec
 from velesio.backends.echo import backend
 from velesio.config import QueueSection, RedisSection, WorkerSection
 from velesio.jobs import Cancelled, Completed, Completion, Delta, Event, Failed, Job, JobState, TextResult
+from velesio.queue import wishes
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.leases import Leases
+from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox, Publisher
+from velesio.states import ModelState, Wish, overall
 from velesio.worker import Worker
 
 
@@ -34,7 +37,10 @@ async def working(
     def abort(job_id: str, reason: str) -> None:
         worker.abort(job_id, reason)
 
-    leases = Leases(broker, publisher, name, abort)
+    def fulfil(wish: Wish) -> None:
+        worker.fulfil(wish)
+
+    leases = Leases(broker, publisher, name, abort, on_wish=fulfil)
     backends = [backend(Catalogue(models_dir=Path("models"), specs=specs or (spec(),)))]
     worker = Worker(WorkerSection(**section), backends, leases, publisher)
     leases.advertise(worker.residency.cards, worker.facts)
@@ -233,3 +239,97 @@ async def test_a_job_cancelled_before_it_was_accepted_ends(broker: Broker) -> No
 
         worker._leases.take = overtaken  # type: ignore[method-assign]
         assert (await ask(broker, inbox, "a b c d e f g h", max_tokens=800))[-1] == Cancelled("no")
+
+
+@asynccontextmanager
+async def knowing(broker: Broker, workers: int = 1) -> AsyncIterator[Registry]:
+    """A registry that has seen so many workers."""
+    registry = Registry(broker)
+    await registry.start()
+    async with asyncio.timeout(5):
+        while len(registry.workers()) < workers:
+            await registry.changed(1.0)
+    try:
+        yield registry
+    finally:
+        await registry.close()
+
+
+async def state_of(registry: Registry, model: str, state: str) -> ModelState:
+    """The model's state, once it is this one."""
+    async with asyncio.timeout(10):
+        while (found := overall(registry.states(model))).state != state:
+            await registry.changed(1.0)
+    return found
+
+
+async def test_a_gateway_has_a_model_loaded_and_unloaded(broker: Broker) -> None:
+    """It sees the load make progress, waits for its end, and the same for unloading."""
+    slow = spec(load_seconds=2.5)
+    async with working(broker, slow, preload=False) as worker, knowing(broker) as registry:
+        assert (await state_of(registry, "m", "unloaded")).progress == 0
+        told = await wishes.load(broker, registry, "m", keep_alive=300.0)
+        loading = await state_of(registry, "m", "loading")
+        async with asyncio.timeout(5):
+            while not 0 < loading.progress < 1:
+                await registry.changed(1.0)
+                loading = overall(registry.states("m"))
+        [state] = await wishes.fulfilled(registry, told, 10)
+        assert state.state == "loaded"
+        assert state.expires_at is not None
+        assert worker.residency.loaded == ["m"]
+        told = await wishes.unload(broker, registry, "m")
+        [state] = await wishes.fulfilled(registry, told, 10)
+        assert (state.state, worker.residency.loaded) == ("unloaded", [])
+        assert (await wishes.unload(broker, registry, "m")).workers == ()
+
+
+async def test_unloading_lets_jobs_end_and_later_jobs_load_again(broker: Broker) -> None:
+    """The job under way is answered whole; the one that waits meanwhile is answered by the model loaded anew."""
+    slow = spec(slots=1, tokens_per_second=20)
+    async with listening(broker) as inbox, working(broker, slow) as worker, knowing(broker) as registry:
+        await state_of(registry, "m", "loaded")
+        running = asyncio.create_task(ask(broker, inbox, "a b c d e f g h"))
+        async with asyncio.timeout(5):
+            while not worker.facts()["jobs"]:
+                await asyncio.sleep(0.005)
+        told = await wishes.unload(broker, registry, "m")
+        waiting = asyncio.create_task(ask(broker, inbox, "later"))
+        assert text_of((await running)[-1]) == "a b c d e f g h"
+        await wishes.fulfilled(registry, told, 10)
+        assert text_of((await waiting)[-1]) == "later"
+
+
+async def test_a_job_keeps_its_model_for_as_long_as_it_says(broker: Broker) -> None:
+    """The registry shows when the model will go; 0 unloads it when the job has ended."""
+    async with listening(broker) as inbox, working(broker) as worker, knowing(broker) as registry:
+        await state_of(registry, "m", "loaded")
+        for keep_alive in (600.0, 0.0):
+            job = Job.new("m", Completion("hello", keep_alive=keep_alive), gateway=inbox.gateway_id)
+            async with inbox.watch(job) as watch:
+                await JobQueue(broker).enqueue(job)
+                async for _ in watch:
+                    pass
+            if keep_alive:
+                async with asyncio.timeout(5):
+                    while overall(registry.states("m")).expires_at is None:
+                        await registry.changed(1.0)
+        await state_of(registry, "m", "unloaded")
+        assert worker.residency.loaded == []
+
+
+async def test_the_worker_with_least_to_do_loads(broker: Broker) -> None:
+    """Of two workers without the model, the one that has nothing else loaded; then only that one is told again."""
+    both = (spec("a"), spec("b"))
+    async with (
+        working(broker, *both, name="one", preload=False) as one,
+        working(broker, *both, name="two", preload=False) as two,
+        knowing(broker, 2) as registry,
+    ):
+        for name in ("a", "b"):
+            await wishes.fulfilled(registry, await wishes.load(broker, registry, name), 10)
+        assert sorted(one.residency.loaded + two.residency.loaded) == ["a", "b"]
+        assert len(one.residency.loaded) == 1
+        again = await wishes.load(broker, registry, "a", keep_alive=5.0)
+        await wishes.fulfilled(registry, again, 10)
+        assert len(again.workers) == 1

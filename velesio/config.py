@@ -135,6 +135,7 @@ class ModelSection(Section, frozen=True, kw_only=True):
     backend: str = "llama"
     path: Path | None = None
     aliases: tuple[str, ...] = ()
+    keep_alive: float | None = None
     options: dict[str, Any] = {}
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
@@ -13,6 +13,7 @@ from velesio import metrics
 from velesio.backends.base import Backend, ModelCard
 from velesio.engines import Deliver, EngineThread
 from velesio.errors import ModelNotFound, ShuttingDown, VelesioError
+from velesio.states import ModelState, State, Wish
 
 log = structlog.get_logger(__name__)
 
@@ -26,12 +27,24 @@ class Resident:
 
     card: ModelCard
     backend: Backend
+    configured: float
+    """Seconds after the last use at which it is unloaded, negative: never; unless a client asks for something else."""
     engine: EngineThread | None = None
+    starting: EngineThread | None = None
+    """The engine, while it loads."""
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    state: State = "unloaded"
+    since: float = field(default_factory=time.time)
     reserved: int = 0
     """Leases taken that have not reached the engine yet."""
     used: float = 0.0
     """Monotonic time of the last use."""
+    asked: float | None = None
+    """The keep-alive that a client asked for; it holds until the model is unloaded."""
+    leaving: bool = False
+    """Whether it takes no more jobs and is unloaded when those it has are done."""
+    wish: int = 0
+    """The number of the last wish that was fulfilled, as far as it could be."""
     failed: float = float("-inf")
     failure: VelesioError | None = None
 
@@ -40,9 +53,38 @@ class Resident:
         """Jobs on their way to the engine or in it."""
         return self.reserved + (self.engine.held if self.engine else 0)
 
+    @property
+    def keep_alive(self) -> float:
+        """Seconds after the last use at which it is unloaded; negative: never."""
+        return self.configured if self.asked is None else self.asked
+
     def blocked(self, now: float) -> bool:
         """Whether a load failed a moment ago."""
         return self.failure is not None and now - self.failed < RETRY_LOAD_AFTER
+
+    def expired(self, now: float) -> bool:
+        """Whether it was idle for its keep-alive."""
+        return not self.held and 0 <= self.keep_alive <= now - self.used
+
+    def enter(self, state: State) -> None:
+        """Note the state and the time."""
+        self.state, self.since = state, time.time()
+        metrics.model_loaded.labels(self.card.name).set(state == "loaded")
+
+    def described(self) -> ModelState:
+        """What the registry is told."""
+        starting, failure, expires = self.starting, self.failure, None
+        if self.state == "loaded" and self.keep_alive >= 0:
+            idle = 0.0 if self.held else time.monotonic() - self.used
+            expires = round(time.time() - idle + self.keep_alive, 1)
+        return ModelState(
+            state=self.state,
+            since=self.since,
+            progress=starting.progress if starting else float(self.state == "loaded"),
+            expires_at=expires,
+            reason=failure.message if failure and self.state == "failed" else "",
+            wish=self.wish,
+        )
 
 
 class Residency:
@@ -56,18 +98,22 @@ class Residency:
         patterns: Sequence[str] = (),
         budget: int = 0,
         keep_alive: float = -1.0,
+        keep_alives: Mapping[str, float] | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         """`patterns` of names limit which models are served (none: all); `budget` in bytes, 0 for four fifths of the
-        machine's memory; `keep_alive` in seconds, negative: for ever."""
+        machine's memory; `keep_alive` in seconds, negative: for ever, `keep_alives` the same by model. `changed` is
+        called when a model's state is another."""
         self._deliver = deliver
         self.budget = budget or _four_fifths_of_memory()
-        self._keep_alive = keep_alive
+        own = keep_alives or {}
         self._residents = {
-            card.name: Resident(card, backend)
+            card.name: Resident(card, backend, own.get(card.name, keep_alive))
             for backend in backends
             for card in backend.models()
             if not patterns or any(fnmatch(card.name, pattern) for pattern in patterns)
         }
+        self._changed = changed
         self._freed = asyncio.Condition()
         self._wanting_space = 0
         self._closed = False
@@ -82,6 +128,15 @@ class Residency:
         """The names of the loaded models."""
         return [name for name, resident in self._residents.items() if resident.engine]
 
+    def states(self) -> dict[str, ModelState]:
+        """The state of each model. May be called in another thread."""
+        return {name: resident.described() for name, resident in self._residents.items()}
+
+    @property
+    def progressing(self) -> bool:
+        """Whether a model is being loaded."""
+        return any(resident.starting for resident in self._residents.values())
+
     def engines(self) -> list[EngineThread]:
         """The loaded engines."""
         return [resident.engine for resident in self._residents.values() if resident.engine]
@@ -95,7 +150,7 @@ class Residency:
         return {name: room for name, room in rooms.items() if room > 0}
 
     def _room(self, resident: Resident, now: float) -> int:
-        if resident.blocked(now):
+        if resident.leaving or resident.blocked(now):
             return 0
         if resident.engine is None and not resident.loading.locked() and not self._fits(resident):
             return 0
@@ -146,21 +201,33 @@ class Residency:
             raise ShuttingDown
         if resident.blocked(time.monotonic()) and resident.failure is not None:
             raise resident.failure
+        self._enter(resident, "loading")
+        try:
+            resident.engine = await self._started(resident)
+        except ShuttingDown:
+            self._enter(resident, "unloaded")
+            raise
+        except VelesioError as error:
+            resident.failed = time.monotonic()
+            resident.failure = error
+            self._enter(resident, "failed")
+            raise
+        finally:
+            resident.starting = None
+        resident.failure = None
+        resident.used = time.monotonic()
+        self._enter(resident, "loaded")
+
+    async def _started(self, resident: Resident) -> EngineThread:
         await self._make_space(resident)
         card, backend = resident.card, resident.backend
         log.info("loading model", model=card.name, backend=card.backend, megabytes=card.bytes // 2**20)
         began = time.monotonic()
         engine = EngineThread(card, lambda report: backend.load(card, report), self._deliver)
-        try:
-            await engine.start()
-        except VelesioError as error:
-            resident.failed = time.monotonic()
-            resident.failure = error
-            raise
-        resident.engine = engine
-        resident.failure = None
-        metrics.model_loaded.labels(card.name).set(1)
+        resident.starting = engine
+        await engine.start()
         log.info("model loaded", model=card.name, seconds=round(time.monotonic() - began, 2))
+        return engine
 
     async def _make_space(self, wanted: Resident) -> None:
         """Unloads idle models, least recently used first, until `wanted` fits; waits while all are busy."""
@@ -183,36 +250,74 @@ class Residency:
     def _used_bytes(self) -> int:
         return sum(item.card.bytes for item in self._residents.values() if item.engine)
 
-    async def _unload(self, resident: Resident) -> None:
+    async def _unload(self, resident: Resident, state: State = "unloaded") -> None:
         engine, resident.engine = resident.engine, None
+        resident.leaving, resident.asked = False, None
         if engine is not None:
             log.info("unloading model", model=resident.card.name)
-            metrics.model_loaded.labels(resident.card.name).set(0)
+            self._enter(resident, state)
             await engine.close()
 
-    async def touch(self, name: str) -> None:
-        """A job of this model has ended: its keep-alive begins anew, and its memory may be free for another."""
-        self._residents[name].used = time.monotonic()
+    def _enter(self, resident: Resident, state: State) -> None:
+        resident.enter(state)
+        self._changed()
+
+    async def fulfil(self, wish: Wish) -> None:
+        """Loads a model, or unloads it when its jobs have ended; a wish for a model that is not here is none.
+
+        Raises:
+            ModelLoadFailed: it cannot be loaded, now or a moment ago.
+        """
+        resident = self._residents.get(wish.model)
+        if resident is None:
+            return
+        resident.leaving = not wish.loaded
+        if wish.keep_alive is not None:
+            resident.asked = wish.keep_alive
+        try:
+            if wish.loaded:
+                await self.engine_for(wish.model)
+            else:
+                await self._leave(resident)
+        finally:
+            resident.wish = max(resident.wish, wish.number)
+            self._changed()
+
+    async def _leave(self, resident: Resident) -> None:
+        """Unloads a model that nobody uses; one that has jobs is unloaded by `touch` when the last one has ended."""
+        async with resident.loading:
+            if resident.leaving and not resident.held:
+                await self._unload(resident)
+
+    async def touch(self, name: str, keep_alive: float | None = None) -> None:
+        """A job of this model has ended: its keep-alive begins anew, with the seconds that the job asked for if it
+        did, and its memory may be free for another."""
+        resident = self._residents[name]
+        resident.used = time.monotonic()
+        if keep_alive is not None and keep_alive != resident.asked:
+            resident.asked = keep_alive
+            self._changed()
+        if resident.engine and not resident.held and (resident.leaving or resident.keep_alive == 0):
+            resident.leaving = True
+            await self._leave(resident)
         if self._wanting_space:
             async with self._freed:
                 self._freed.notify_all()
 
     async def sweep(self) -> None:
         """Unloads the models that were idle for longer than their keep-alive."""
-        if self._keep_alive < 0:
-            return
-        limit = time.monotonic() - self._keep_alive
+        now = time.monotonic()
         for resident in self._residents.values():
-            if resident.engine and not resident.held and resident.used < limit and not resident.loading.locked():
+            if resident.engine and resident.expired(now) and not resident.loading.locked():
                 async with resident.loading:
-                    await self._unload(resident)
+                    await self._unload(resident, "sleeping")
 
     def replace(self, engine: EngineThread) -> None:
         """Forgets an engine whose thread hangs; the next job loads the model anew."""
         for resident in self._residents.values():
             if resident.engine is engine:
                 resident.engine = None
-                metrics.model_loaded.labels(resident.card.name).set(0)
+                self._enter(resident, "unloaded")
 
     async def close(self) -> None:
         """Unloads everything, and loads nothing more."""

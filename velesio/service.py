@@ -27,6 +27,7 @@ from velesio.queue.embedded import EmbeddedValkey
 from velesio.queue.leases import Leases
 from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox, Publisher
+from velesio.states import Wish
 from velesio.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -128,8 +129,12 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
         else:
             leave()
 
-    leases = Leases(broker, publisher, worker_id, abort, told_to_leave)
-    worker = Worker(config.worker, backends, leases, publisher)
+    def fulfil(wish: Wish) -> None:
+        worker.fulfil(wish)
+
+    leases = Leases(broker, publisher, worker_id, abort, told_to_leave, on_wish=fulfil)
+    keep_alives = {model.name: model.keep_alive for model in config.models if model.keep_alive is not None}
+    worker = Worker(config.worker, backends, leases, publisher, keep_alives)
     if not worker.residency.cards:
         raise ConfigError(_nothing_to_serve(config))
     leases.advertise(worker.residency.cards, worker.facts)

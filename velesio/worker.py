@@ -14,11 +14,12 @@ from velesio.backends.base import Backend, Work
 from velesio.config import WorkerSection
 from velesio.engines import Delivery, EngineThread
 from velesio.errors import BrokerUnavailable, ShuttingDown, VelesioError
-from velesio.jobs import Completed, Event, Failed, Final, TextResult, is_final
+from velesio.jobs import Completed, Event, Failed, Final, TextResult, is_final, keep_alive_of
 from velesio.queue.leases import Lease, Leases
 from velesio.queue.replies import Publisher
 from velesio.queue.tasks import stop
 from velesio.residency import Residency
+from velesio.states import Wish
 
 log = structlog.get_logger(__name__)
 
@@ -43,15 +44,23 @@ class Worker:
     """One worker of the consumer group: its engines, its leases and the loop between them."""
 
     def __init__(
-        self, section: WorkerSection, backends: Sequence[Backend], leases: Leases, publisher: Publisher
+        self,
+        section: WorkerSection,
+        backends: Sequence[Backend],
+        leases: Leases,
+        publisher: Publisher,
+        keep_alives: Mapping[str, float] | None = None,
     ) -> None:
-        """`leases` must call `abort` when a job is cancelled or lost."""
+        """`leases` must call `abort` when a job is cancelled or lost, and `fulfil` for each wish. `keep_alives` are
+        those of models that have one of their own."""
         self.residency = Residency(
             backends,
             self._delivered,
             patterns=section.models,
             budget=section.memory_budget,
             keep_alive=section.keep_alive,
+            keep_alives=keep_alives,
+            changed=leases.announce,
         )
         self._section = section
         self._leases = leases
@@ -72,8 +81,13 @@ class Worker:
         return self._hung
 
     def facts(self) -> dict[str, Any]:
-        """What the heartbeat tells the registry: jobs held, and which models are loaded. Called on its thread."""
-        return {"jobs": list(self._held), "loaded": self.residency.loaded, "loading": self._loading}
+        """What the heartbeat tells the registry: jobs held, and the states of the models. Called on its thread."""
+        return {
+            "jobs": list(self._held),
+            "loaded": self.residency.loaded,
+            "loading": self._loading,
+            "models": self.residency.states(),
+        }
 
     async def run(self) -> None:
         """Takes and performs until `drain`."""
@@ -133,6 +147,16 @@ class Worker:
         held.cancelled = True
         if held.engine is not None and held.work is not None:
             held.engine.cancel(held.work)
+
+    def fulfil(self, wish: Wish) -> None:
+        """Somebody wants a model loaded or unloaded."""
+        log.info("model wanted" if wish.loaded else "model not wanted", model=wish.model)
+        self._spawn(self._fulfil(wish))
+
+    async def _fulfil(self, wish: Wish) -> None:
+        with contextlib.suppress(VelesioError):  # logged where it failed; the registry tells the reason
+            await self.residency.fulfil(wish)
+        self._reconsider()
 
     # take
 
@@ -253,7 +277,7 @@ class Worker:
         if not self._held:
             self._idle.set()
         metrics.child(metrics.jobs_inflight, job.model).dec()
-        await self.residency.touch(job.model)
+        await self.residency.touch(job.model, keep_alive_of(job.params))
         self._reconsider()
 
     # upkeep
@@ -285,6 +309,8 @@ class Worker:
         while True:
             await asyncio.sleep(_TICK)
             await self.residency.sweep()
+            if self.residency.progressing:
+                self._leases.announce()
             for engine in self.residency.engines():
                 if engine.stalled() > self._section.step_timeout:
                     await self._give_up(engine)

@@ -11,6 +11,7 @@ from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.leases import Lease, Leases
 from velesio.queue.replies import Inbox, Publisher, Watch
+from velesio.states import Wish
 
 CARD = ModelCard(name="m", backend="echo", capability="text", slots=4, can_continue=True)
 
@@ -31,6 +32,7 @@ class Worker:
     ):
         self.aborted: list[tuple[str, str]] = []
         self.told_to_leave = asyncio.Event()
+        self.wishes: list[Wish] = []
         self.publisher = Publisher(broker)
         self.leases = Leases(
             broker,
@@ -38,6 +40,7 @@ class Worker:
             name,
             lambda job, reason: self.aborted.append((job, reason)),
             self.told_to_leave.set,
+            on_wish=self.wishes.append,
         )
         card = ModelCard(name="m", backend="echo", capability="text", slots=4, can_continue=can_continue)
         self.leases.advertise([card], lambda: info or {})

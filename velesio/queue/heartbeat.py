@@ -19,12 +19,14 @@ Held = Sequence[tuple[str, int]]
 
 
 class Report:
-    """What a beat found: leases that are gone, jobs to abort with the reason, an order to the worker itself."""
+    """What a beat found: leases that are gone, jobs to abort with the reason, an order to the worker itself, and
+    wishes about its models, encoded."""
 
-    def __init__(self, lost: Held, aborts: Sequence[tuple[str, str]], order: str) -> None:
+    def __init__(self, lost: Held, aborts: Sequence[tuple[str, str]], order: str, wishes: Sequence[bytes] = ()) -> None:
         self.lost = lost
         self.aborts = aborts
         self.order = order
+        self.wishes = wishes
 
 
 class Heartbeat:
@@ -89,18 +91,18 @@ class Heartbeat:
         news, self._news = self._news, False
         lost: list[tuple[str, int]] = []
         aborts: list[tuple[str, str]] = []
-        order = b""
+        order, wishes = b"", list[bytes]()
         for start in range(0, max(1, len(held)), _AT_ONCE):
             leases = [item for lease in held[start : start + _AT_ONCE] for item in lease]
-            gone, orders, order = self._call(self._owner, 0, cards, info, int(news and not start), *leases)
+            gone, orders, order, wishes = self._call(self._owner, 0, cards, info, int(news and not start), *leases)
             lost += [(job.decode(), attempts[job.decode()]) for job in gone]
             aborts += [(job.decode(), why.decode()) for job, why in zip(orders[::2], orders[1::2], strict=True)]
-        self._report(Report(lost, aborts, order.decode()))
+        self._report(Report(lost, aborts, order.decode(), wishes))
 
-    def _call(self, *arguments: str | bytes | int) -> tuple[list[bytes], list[bytes], bytes]:
+    def _call(self, *arguments: str | bytes | int) -> tuple[list[bytes], list[bytes], bytes, list[bytes]]:
         try:
             found = self._client.evalsha(self._script.sha, 1, self._root, *arguments)
         except redis.exceptions.NoScriptError:
             found = self._client.eval(self._script.text, 1, self._root, *arguments)
-        gone, orders, order = found
-        return gone, orders, order
+        gone, orders, order, wishes = found
+        return gone, orders, order, wishes

@@ -48,6 +48,10 @@ class Keys:
         """String: the worker shall take nothing new (`quiet`), or leave (`drain`)."""
         return f"{self.root}quiet:{owner}"
 
+    def wishes(self, owner: str) -> str:
+        """Hash: model → what the worker shall do about it."""
+        return f"{self.root}wish:{owner}"
+
     def sent(self, job_id: str, attempt: int) -> str:
         """List: the answer to a recall, one element."""
         return f"{self.root}sent:{job_id}:{attempt}"

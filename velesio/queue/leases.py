@@ -30,6 +30,8 @@ from velesio.queue.recall import CannotContinue, NoAnswer, recall
 from velesio.queue.registry import DRAIN, WorkerInfo
 from velesio.queue.tasks import Loop, spawn, stop
 from velesio.queue.transcript import WORKER_LOST
+from velesio.queue.wishes import read_wishes
+from velesio.states import Wish
 
 log = structlog.get_logger(__name__)
 
@@ -78,8 +80,11 @@ class Leases:
         worker_id: str,
         on_abort: Callable[[str, str], None],
         on_drain: Callable[[], None] = lambda: None,
+        *,
+        on_wish: Callable[[Wish], None] = lambda _: None,
     ) -> None:
-        """`on_drain()` is called in the event loop, once, when an operator tells the worker to leave."""
+        """`on_drain()` is called in the event loop, once, when an operator tells the worker to leave, `on_wish(wish)`
+        once for each wish about one of its models."""
         # New at each start: leases of an earlier life under the same name must run out, not be renewed.
         self.owner = f"{worker_id}.{secrets.token_hex(3)}"
         self._name = worker_id
@@ -87,6 +92,9 @@ class Leases:
         self._publisher = publisher
         self._on_abort = on_abort
         self._on_drain = on_drain
+        self._on_wish = on_wish
+        self._heard: set[tuple[str, int]] = set()
+        """The wishes that the broker still holds."""
         self._running: dict[str, Lease] = {}
         self._cards: tuple[ModelCard, ...] = ()
         self._info: Callable[[], dict[str, Any]] = dict
@@ -113,6 +121,10 @@ class Leases:
         self._cards = tuple(cards)
         self._info = info
         self._wake.serve([(card.capability, card.name) for card in cards])
+        self.announce()
+
+    def announce(self) -> None:
+        """Tell everybody at once that what the worker says of itself has changed."""
         if self._first_beat:
             self._heart.now()
 
@@ -414,6 +426,14 @@ class Leases:
         if report.order == DRAIN and not self._told_to_leave:
             self._told_to_leave = True
             self._on_drain()
+        self._hear_wishes(read_wishes(report.wishes))
+
+    def _hear_wishes(self, wishes: Sequence[Wish]) -> None:
+        """They stay with the broker for a while, so that none is lost with an answer."""
+        for wish in wishes:
+            if (wish.model, wish.number) not in self._heard:
+                self._on_wish(wish)
+        self._heard = {(wish.model, wish.number) for wish in wishes}
 
     def _order(self, message: bytes) -> None:
         if not message:

@@ -16,6 +16,7 @@ from velesio.queue import wire
 from velesio.queue.broker import Broker
 from velesio.queue.listener import Listener
 from velesio.queue.tasks import Loop
+from velesio.states import ModelState
 
 _FRESH = 1.0
 _REMEMBER = 86400.0
@@ -42,6 +43,17 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     """Unix seconds of the broker's clock."""
     info: dict[str, Any] = {}
     """What the worker gave to `Leases.advertise`."""
+
+    def models(self) -> dict[str, ModelState]:
+        """The states of the models that it serves, as far as it tells."""
+        try:
+            return msgspec.convert(self.info.get("models", {}), dict[str, ModelState])
+        except msgspec.ValidationError:  # a newer release's
+            return {}
+
+    def state_of(self, model: str) -> ModelState:
+        """The state of one of them."""
+        return self.models().get(model, ModelState())
 
 
 class _Memory(Struct, frozen=True):
@@ -94,9 +106,10 @@ class Registry:
         """Read now."""
         found = await self._broker.run("workers", 0)
         workers = sorted((_read(*line) for line in found), key=lambda worker: worker.id)
-        changed = [_face(worker) for worker in workers] != [_face(worker) for worker in self._workers]
+        others = [_face(worker) for worker in workers] != [_face(worker) for worker in self._workers]
+        changed = others or [worker.models() for worker in workers] != [worker.models() for worker in self._workers]
         self._workers = workers
-        await self._remember(changed)
+        await self._remember(others)
         if changed:
             for waiter in self._waiters:
                 waiter.set_result(None)
@@ -133,6 +146,14 @@ class Registry:
         """Whether a ready worker serves the model."""
         return any(_fits(card, name, None) for card in self.cards())
 
+    def states(self, name: str) -> list[ModelState]:
+        """The states of a model at the ready workers that serve it."""
+        return [
+            worker.state_of(name)
+            for worker in self._workers
+            if worker.state == "ready" and any(card.name == name for card in worker.cards)
+        ]
+
     async def quiet(self, worker: str, on: bool = True) -> int:
         """Tell workers, by id or name, to take nothing new, or to go on; answers how many there are."""
         return len(await self._order(worker, "quiet" if on else ""))
@@ -151,7 +172,7 @@ class Registry:
         return found
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - part of the contract: False, not an error
-        """Wait for the next change of workers or models. False: none within `timeout` s."""
+        """Wait for the next change of workers, models or their states. False: none within `timeout` s."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Renew a worker and its leases.
 -- ARGV: owner, now, cards, info, announce (1|0), then for each lease: id, attempt
--- Returns {lost, aborts, order}: ids whose lease is gone; id, reason pairs of jobs to abort; '' or an order to the worker
+-- Returns {lost, aborts, order, wishes}: ids whose lease is gone; id, reason pairs of jobs to abort; '' or an order to
+-- the worker; what it shall do about its models
 local owner, now = ARGV[1], clock(ARGV[2])
 local key = root .. 'wk:' .. owner
 redis.call('HSET', key, 'cards', ARGV[3], 'info', ARGV[4], 'beat', now)
@@ -37,4 +38,6 @@ for index = 6, #ARGV, 2 do
     end
   end
 end
-return {gone, ordered, redis.call('GET', root .. 'quiet:' .. owner) or ''}
+return {
+  gone, ordered, redis.call('GET', root .. 'quiet:' .. owner) or '', redis.call('HVALS', root .. 'wish:' .. owner)
+}
