@@ -22,7 +22,7 @@ async def messages(request: web.Request) -> web.StreamResponse:
     card = await find_model(request, asked.model, "text")
     jobs = jobs_of(request, card.name, [asked.chat], stream=asked.stream)
     async with answers_to(request, jobs) as answers:
-        writer = Writer(asked.chat, card.name, answers.ids[0])
+        writer = Writer(asked, card.name, answers.ids[0])
         if asked.stream:
             await answers.begin()
             return await sse.respond(request, answers, Frames(writer))

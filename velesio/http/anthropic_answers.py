@@ -7,10 +7,11 @@ import msgspec
 
 from velesio.errors import VelesioError
 from velesio.http import sse
+from velesio.http.anthropic_requests import Asked
 from velesio.http.client_speech import Said, Speech
 from velesio.http.families import ANTHROPIC
 from velesio.http.wire import encode
-from velesio.jobs import Chat, Completed, Delta, Event, Started, TextResult, Usage
+from velesio.jobs import Completed, Delta, Event, Started, TextResult, Usage
 
 _BLOCKS = {"content": "text", "reasoning": "thinking", "call": "tool_use"}
 """Kind of a piece → type of the block that it belongs to."""
@@ -19,18 +20,23 @@ _BLOCKS = {"content": "text", "reasoning": "thinking", "call": "tool_use"}
 class Writer:
     """Writes one message."""
 
-    def __init__(self, chat: Chat, model: str, job_id: str) -> None:
+    def __init__(self, asked: Asked, model: str, job_id: str) -> None:
         """The message is called after the job."""
-        self.chat = chat
+        self.tools = () if asked.chat.tool_choice == "none" else asked.chat.tools
+        self.omits_thinking = asked.omits_thinking
         self._model = model
         self._id = f"msg_{job_id}"
 
     def whole(self, result: TextResult) -> dict[str, Any]:
         """The message without streaming."""
-        speech = Speech(result.dialect, self.chat.tools)
-        blocks = blocks_of([*speech.feed(result.text), *speech.end()])
+        speech = Speech(result.dialect, self.tools)
+        blocks = blocks_of([self.shown(said) for said in (*speech.feed(result.text), *speech.end())])
         called = any(block["type"] == "tool_use" for block in blocks)
         return self.message(blocks, usage_of(result.usage)) | stop_of(result, called=called)
+
+    def shown(self, said: Said) -> Said:
+        """A piece without what the client does not want to see."""
+        return said._replace(text="") if self.omits_thinking and said.kind == "reasoning" else said
 
     def message(self, blocks: Sequence[Mapping[str, Any]], usage: Mapping[str, int]) -> dict[str, Any]:
         """A message that has not ended."""
@@ -114,7 +120,7 @@ class Frames:
     def frames(self, _: int, event: Event) -> list[bytes]:
         """The events for an event."""
         if isinstance(event, Started):
-            self._speech = Speech(event.dialect, self._writer.chat.tools)
+            self._speech = Speech(event.dialect, self._writer.tools)
             # How much of the prompt was cached is known at the end.
             return [_event("message_start", message=self._writer.message([], usage_of(Usage(event.prompt_tokens))))]
         if type(event) is Delta:
@@ -125,7 +131,7 @@ class Frames:
 
     def _pieces(self, said: Iterable[Said]) -> list[bytes]:
         frames: list[bytes] = []
-        for each in said:
+        for each in map(self._writer.shown, said):
             if (each.kind, each.call) != self._block:
                 frames += self._close()
                 frames.append(self._open(each))

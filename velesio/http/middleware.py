@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
 from velesio.http import status
-from velesio.http.families import family_of, headers_of, unexpected
+from velesio.http.families import ANTHROPIC, family_of, headers_of, unexpected
 from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, REQUEST_ID
 from velesio.http.wire import json_response
 
@@ -163,6 +163,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "velesio"
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
+        if family_of(request.path) is ANTHROPIC:
+            response.headers["request-id"] = request[REQUEST_ID]  # the name that its SDKs read
     if JOB_ID in request:
         response.headers["X-Velesio-Job-Id"] = request[JOB_ID]
     if REPLAYED in request:
