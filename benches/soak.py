@@ -258,13 +258,18 @@ def as_text(found: Soaked) -> str:
         f"{done} requests in {found.minutes:g} minutes, {sum(found.failed.values())} failed: "
         + ", ".join(f"{kind} {count}" for kind, count in found.done.items()),
         "\n" + report.table(("idle", "start", "end"), lines),
-        f"\nmemory: {found.grown_mib:+.1f} MiB once caches were full ({found.mib_per_hour:+.1f}/h), {found.bound_mib:g} allowed",
+        "\n" + _memory(found),
         *(f"skipped: {kind}: the server answers 501: {words_of}" for kind, words_of in found.skipped.items()),
         *(f"WRONG: {what}" for what in found.wrong),
     ]
     if found.end.cells is None:
         parts.append(f"not checked: the server has no metric {CELLS}")
     return "\n".join([*parts, "FAILED" if found.wrong else "passed"])
+
+
+def _memory(found: Soaked) -> str:
+    rate, bound = f"{found.mib_per_hour:+.1f}/h", f"{found.bound_mib:g} allowed"
+    return f"memory: {found.grown_mib:+.1f} MiB once caches were full ({rate}), {bound}"
 
 
 def _cell(level: Levels, name: str) -> str:

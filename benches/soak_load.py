@@ -14,7 +14,7 @@ from benches.text_scenarios import words
 
 MODEL = "smollm2"
 _SYSTEM = "You are a helpful assistant in a small shop." + words("soak", 200)
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string", "maxLength": 20},

@@ -62,6 +62,7 @@ prompt_tokens = Counter(
 )
 generated_tokens = Counter("velesio_generated_tokens_total", "Tokens generated.", ["model"])
 kv_usage = Gauge("velesio_kv_usage_ratio", "Part of the KV cache that is in use, kept prefixes included.", ["model"])
+cells_running = Gauge("velesio_engine_cells_running", "Cells that running sequences hold.", ["model"])
 kv_kept = Gauge("velesio_kv_kept_sequences", "Ended sequences whose cells are kept for reuse.", ["model"])
 drafted_tokens = Counter(
     "velesio_drafted_tokens_total", "Tokens guessed ahead, by whether they were right.", ["model", "right"]

@@ -31,14 +31,15 @@ def test_the_context_is_what_the_model_can(chosen: dict[str, object], trained: i
     [
         ({"slots": 4}, 4000, 4),
         ({"slots": 4, "cached": 2}, 6000, 6),
-        ({"slots": 4, "kv_unified": True}, 2000, 4),
-        ({"slots": 1, "kv_unified": True}, 1000, 1),
+        ({"slots": 4, "kv_unified": True}, 2000, 16),
+        ({"slots": 1, "kv_unified": True}, 1000, 4),
         ({"slots": 4, "kv_unified": True, "cells": 5000, "cached": 500}, 5000, 256),
-        ({"slots": 4, "kv_unified": True, "cells": 10}, 1000, 4),
+        ({"slots": 4, "kv_unified": True, "cells": 10}, 1000, 16),
     ],
 )
 def test_cells_hold_at_least_one_context(chosen: dict[str, object], cells: int, sequences: int) -> None:
-    """Separate cells: a context for each sequence; unified: what was asked, or half of the slots'."""
+    """Separate cells: a context for each sequence; unified: what was asked, or half of the slots', and ids to spare
+    for prefixes that are kept."""
     found = read("here", chosen)
     assert (found.cells_of(1000), found.sequences) == (cells, sequences)
 

@@ -38,6 +38,11 @@ class Cells:
         return self._cache.tokens
 
     @property
+    def running(self) -> int:
+        """Those of them that running sequences hold."""
+        return self._cache.running_tokens
+
+    @property
     def kept(self) -> int:
         """Ended sequences whose cells are kept."""
         return self._cache.kept

@@ -6,6 +6,7 @@ import traceback
 
 from velesio import metrics
 from velesio.backends.base import Work, failed
+from velesio.backends.llama.asides import Asides
 from velesio.backends.llama.batching import Pace, Share, halve, next_tokens, prompts
 from velesio.backends.llama.binding import NO_ROOM, Context, Model
 from velesio.backends.llama.cells import WORTH, Cells
@@ -17,9 +18,10 @@ from velesio.backends.llama.parking import Parking
 from velesio.backends.llama.prefix_cache import common_prefix
 from velesio.backends.llama.sampler import Choice
 from velesio.backends.llama.sequence import Sequence
+from velesio.backends.llama.shelf import Shelf
 from velesio.backends.llama.speculation import Speculation
 from velesio.errors import OutOfMemory, VelesioError
-from velesio.jobs import Cancelled, Completed, Failed, Final, Progress, Started
+from velesio.jobs import Aside, Cancelled, Completed, Failed, Final, Progress, Started
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,16 @@ class LlamaEngine:
         self._cells = Cells(context, options.sequences, Parking(options.parked), can_cut=model.can_cut)
         self._speculation = speculation
         self._slots: list[Sequence | None] = [None] * slots
+        self._shelf = Shelf(self._cells, self._slots, context=context.n_context, isolated=options.isolate_cache)
+        self._asides = Asides(
+            model,
+            options,
+            context=context.n_context,
+            cells=context,
+            adapters=adapters,
+            render=self._intake.render,
+            shelf=self._shelf,
+        )
         self._waiting: list[Sequence] = []
         """Admitted and without cells, oldest first: new ones, and those that had to give theirs to older ones."""
         self._running: list[Sequence] = []
@@ -61,10 +73,13 @@ class LlamaEngine:
         self._admitted = 0
         self._usage = metrics.kv_usage.labels(name)
         self._kept = metrics.kv_kept.labels(name)
+        self._occupied = metrics.cells_running.labels(name)
         self._drafted = [metrics.drafted_tokens.labels(name, right) for right in ("no", "yes")]
 
     def admit(self, work: Work) -> bool:
         """Takes `work` if a slot is free; a job that cannot be served is answered with `Failed`."""
+        if isinstance(work.job.params, Aside):
+            return self._asides.admit(work)
         if None not in self._slots:
             return False
         try:
@@ -87,8 +102,9 @@ class LlamaEngine:
         return True
 
     def step(self) -> None:
-        """One batch, then one token for each sequence that has computed all it had."""
+        """One batch, then one token for each sequence that has computed all it had; and some texts to embed."""
         self._drop_cancelled()
+        self._asides.step(busy=bool(self._running))
         self._seat()
         self._shift()
         most = self._context.n_batch
@@ -117,6 +133,7 @@ class LlamaEngine:
         self._running, self._waiting = [], []
         if self._speculation is not None:
             self._speculation.close()
+        self._asides.close()
         self._context.close()
         self._adapters.close()
         self._model.close()
@@ -275,11 +292,13 @@ class LlamaEngine:
         """Tells how full the cache is; called when that has changed by more than the next token."""
         self._usage.set(self._cells.used / self._context.n_cells)
         self._kept.set(self._cells.kept)
+        self._occupied.set(self._cells.running)
 
     def _end(self, sequence: Sequence, final: Final) -> None:
         """Frees what a sequence holds and emits its final event."""
         if sequence.cell >= 0:
             self._running.remove(sequence)
+            self._shelf.leave(sequence)
             self._cells.unseat(sequence, keep=sequence.reuse)
         elif sequence in self._waiting:
             self._waiting.remove(sequence)

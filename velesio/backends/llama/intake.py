@@ -11,7 +11,7 @@ from velesio.backends.llama.options import Options
 from velesio.backends.llama.sampler import sampler_of
 from velesio.backends.llama.sequence import Prompt, Sequence
 from velesio.errors import BadRequest, ContextExceeded, Unsupported
-from velesio.jobs import Chat, Completion, Infill, TextParams
+from velesio.jobs import Chat, Completion, Infill, PromptResult, TextParams
 
 _MAX_STOPS = 128
 """Each is looked for after each token."""
@@ -80,6 +80,15 @@ class Intake:
             return Prompt(self._filled(self._model.tokenize(params.prompt, special=True)))
         tokens = self._filled(self._tokens(params.prompt))
         return Prompt(tokens, self._model.text(tokens))
+
+    def render(self, chat: Chat) -> PromptResult:
+        """The prompt of a chat, to be looked at.
+
+        Raises:
+            VelesioError: if there is none.
+        """
+        prompt = self.prompt(chat)
+        return PromptResult(prompt.text, len(prompt.tokens), prompt.dialect)
 
     def _of_template(self, text: str) -> list[int]:
         """Templates often write the begin mark that the vocabulary adds as well."""

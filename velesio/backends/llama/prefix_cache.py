@@ -103,6 +103,11 @@ class PrefixCache:
         """Tokens under all ids; a prefix that two of them hold counts twice."""
         return sum(holder.length for holder in self._holders.values())
 
+    @property
+    def running_tokens(self) -> int:
+        """The same under the ids that run."""
+        return sum(holder.length for holder in self._holders.values() if holder.running)
+
     def claim(self, tokens: "array[int]", *, namespace: Hashable = "", reuse: bool = True) -> Claim:
         """An id for a new running sequence of `tokens`, with the longest prefix that is already computed. Without
         `reuse` it shares nothing with others, now and later."""
