@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest, Unsupported
-from velesio.http.conversation import messages_of, template_kwargs_of
+from velesio.http.conversation import Conversation, conversation_of, messages_of
 
 
 def test_a_conversation_is_read() -> None:
@@ -58,47 +58,103 @@ def test_no_messages() -> None:
         messages_of({})
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"role": "tool", "content": "x", "tool_call_id": "1"},
-        {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]},
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]},
-        {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]},
-    ],
-)
-def test_tools_and_pictures_are_refused(message: dict[str, Any]) -> None:
-    """They are not ignored: the answer would be nonsense."""
-    with pytest.raises(Unsupported):
-        messages_of({"messages": [message]})
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_pictures_and_sounds_are_parts() -> None:
+    """Their bytes stand apart, numbered through the conversation; a message without any stays text."""
+    messages = [
+        {"role": "user", "content": "plain"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
+                {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "input_image", "image_url": PIXEL}]},
+    ]
+    assert conversation_of({"messages": messages}) == Conversation(
+        [
+            {"role": "user", "content": "plain"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is this?"},
+                    {"type": "media", "media": 0},
+                    {"type": "media", "media": 1},
+                ],
+            },
+            {"role": "user", "content": [{"type": "media", "media": 2}]},
+        ],
+        (b"\x89PNG\r\n\x1a\n", b"RIFF", b"\x89PNG\r\n\x1a\n"),
+    )
 
 
 @pytest.mark.parametrize(
-    ("raw", "kwargs"),
+    ("part", "param"),
     [
-        ({}, {}),
-        ({"chat_template_kwargs": {"enable_thinking": False}}, {"enable_thinking": False}),
-        ({"reasoning_effort": "none"}, {"enable_thinking": False}),
-        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
-        ({"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}}, {"enable_thinking": True}),
+        ({"type": "image_url"}, "image_url"),
+        ({"type": "image_url", "image_url": {}}, "image_url.url"),
+        ({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}, "image_url.url"),
+        ({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}, "image_url.url"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png,abc"}}, "image_url.url"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,???"}}, "image_url.url"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}, "image_url.url"),
+        ({"type": "input_audio"}, "input_audio"),
+        ({"type": "input_audio", "input_audio": {}}, "input_audio.url"),
+        ({"type": "input_audio", "input_audio": {"data": 5}}, "input_audio.data"),
     ],
 )
-def test_variables_of_the_template(raw: dict[str, Any], kwargs: dict[str, Any]) -> None:
-    """What is given by name counts more than what the effort means."""
-    assert template_kwargs_of(raw) == kwargs
-
-
-@pytest.mark.parametrize(
-    ("raw", "param"),
-    [
-        ({"chat_template_kwargs": "x"}, "chat_template_kwargs"),
-        ({"chat_template_kwargs": {"enable_thinking": "false"}}, "chat_template_kwargs.enable_thinking"),
-        ({"chat_template_kwargs": {"n": 2**70}}, "chat_template_kwargs"),
-        ({"reasoning_effort": 3}, "reasoning_effort"),
-    ],
-)
-def test_bad_variables_are_named(raw: dict[str, Any], param: str) -> None:
-    """Also a number that the queue cannot carry."""
+def test_what_is_no_picture_is_named(part: dict[str, Any], param: str) -> None:
+    """Nothing is fetched for anybody."""
     with pytest.raises(BadRequest) as caught:
-        template_kwargs_of(raw)
-    assert caught.value.param == param
+        conversation_of({"messages": [{"role": "user", "content": [part]}]})
+    assert caught.value.param == f"messages[0].content[0].{param}"
+
+
+def test_files_are_refused() -> None:
+    """Nobody reads them."""
+    with pytest.raises(Unsupported):
+        conversation_of({"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]})
+
+
+def test_families_of_texts_refuse_pictures() -> None:
+    """They do not lose them."""
+    with pytest.raises(Unsupported):
+        messages_of({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]}]})
+
+
+def test_calls_and_their_results() -> None:
+    """As templates expect them, the old words and arguments that are objects included."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "Hm."},
+        {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "2"}]},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": {"a": 1}}},
+        {"role": "function", "name": "f", "content": "3"},
+    ]
+    assert messages_of({"messages": messages}) == [
+        {"role": "assistant", "content": "", "reasoning_content": "Hm.", "tool_calls": [call]},
+        {"role": "tool", "content": "2", "tool_call_id": "1"},
+        {"role": "assistant", "content": "", "tool_calls": [{name: call[name] for name in ("type", "function")}]},
+        {"role": "tool", "content": "3", "name": "f"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("calls", "param"),
+    [
+        ("f", "tool_calls"),
+        (["f"], "tool_calls[0]"),
+        ([{"id": "1"}], "tool_calls[0]"),
+        ([{"function": {"name": 5}}], "tool_calls[0]"),
+        ([{"function": {"name": "f", "arguments": 5}}], "tool_calls[0].function.arguments"),
+    ],
+)
+def test_bad_calls_are_named(calls: Any, param: str) -> None:
+    """By their path in the body."""
+    with pytest.raises(BadRequest) as caught:
+        messages_of({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]})
+    assert caught.value.param == f"messages[0].{param}"

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
-from velesio.errors import BadRequest, Unsupported
+from velesio.errors import BadRequest
 from velesio.http.generation import completions_of, generation_of, stops_of
+from velesio.http.logprobs import Probs
+from velesio.http.media import MOST
 from velesio.http.prompts import prompts_of
+from velesio.jobs import Grammar
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_choices_have_limits(choices: int) -> None:
 )
 def test_prompts(value: Any, prompts: list[Any]) -> None:
     """A list with a number in it is one prompt, any other list is several."""
-    assert prompts_of(value) == prompts
+    assert [prompt for prompt, _ in prompts_of(value)] == prompts
 
 
 @pytest.mark.parametrize(
@@ -104,10 +107,31 @@ def test_bad_prompts_are_named(value: Any, param: str) -> None:
     assert caught.value.param == param
 
 
-def test_pictures_in_prompts_are_refused() -> None:
-    """They are not ignored."""
-    with pytest.raises(Unsupported):
-        prompts_of({"prompt_string": "a", "multimodal_data": ["aGk="]})
+def test_pictures_come_with_their_prompt() -> None:
+    """As bytes, one for each marker."""
+    value = [{"prompt_string": "a <__media__>", "multimodal_data": ["aGk="]}, "b"]
+    assert prompts_of(value) == [("a <__media__>", (b"hi",)), ("b", ())]
+    first, second = completions_of({"prompt": value}, generation_of({}))
+    assert (first.media, second.media) == ((b"hi",), ())
+
+
+@pytest.mark.parametrize(
+    ("data", "param"),
+    [("aGk=", ""), ([5], "[0]"), (["aGk=", "?"], "[1]"), ([""], "[0]"), (["aGk="] * (MOST + 1), f"[{MOST}]")],
+)
+def test_bad_pictures_are_named(data: Any, param: str) -> None:
+    """By their place."""
+    with pytest.raises(BadRequest) as caught:
+        prompts_of({"prompt_string": "a", "multimodal_data": data})
+    assert caught.value.param == f"prompt.multimodal_data{param}"
+
+
+def test_form_and_probabilities_reach_every_choice() -> None:
+    """As the route read them."""
+    generation = generation_of({"n": 2, "t_max_predict_ms": 1500}, Grammar(gbnf="g"), Probs(3, post=True))
+    for params in completions_of({"prompt": "a"}, generation):
+        assert (params.grammar, params.n_probs, params.post_sampling_probs) == (Grammar(gbnf="g"), 3, True)
+        assert params.max_seconds == 1.5
 
 
 def test_prompts_times_choices() -> None:

@@ -22,7 +22,9 @@ SCHEMA = {"type": "integer"}
         ({"json_schema": {}}, Grammar(schema=ANY)),
         ({"json_schema": True}, Grammar(schema=True)),
         ({"grammar": "g", "json_schema": SCHEMA}, Grammar(gbnf="g")),
-        ({"grammar": "", "json_schema": SCHEMA}, None),
+        ({"grammar": "", "json_schema": SCHEMA}, Grammar(schema=SCHEMA)),
+        ({"grammar": "", "json_schema": ""}, None),
+        ({"json_schema": []}, None),
         (
             {
                 "grammar": "g",
@@ -133,6 +135,7 @@ def test_settings_show_what_was_asked() -> None:
         "grammar_triggers": [{"type": 1, "value": "w"}, {"type": 0, "value": "t", "token": 3}],
         "preserved_tokens": ("w",),
     }
+    assert settings_of(Grammar(schema=SCHEMA))["grammar"] == '# valid against the JSON schema {"type":"integer"}\n'
     assert settings_of(None) == {
         "grammar": "",
         "grammar_lazy": False,

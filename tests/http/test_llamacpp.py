@@ -226,7 +226,9 @@ def test_response_fields(paths: list[str], found: dict[str, Any]) -> None:
         ({"prompt": "x", "id_slot": -2}, "id_slot"),
         ({"prompt": "x", "stream": "yes"}, "stream"),
         ({"prompt": "x", "response_fields": "content"}, "response_fields"),
-        ({"prompt": "x", "grammar": 'root ::= "a"'}, "grammar"),
+        ({"prompt": "x", "grammar": 5}, "grammar"),
+        ({"prompt": "x", "n_probs": 101}, "n_probs"),
+        ({"prompt": "x", "image_data": [{"id": 1}]}, "image_data"),
     ],
 )
 def test_bad_fields_are_named(raw: dict[str, Any], param: str) -> None:

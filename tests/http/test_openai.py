@@ -40,7 +40,7 @@ def answer(text: str, usage: Usage, timings: Timings) -> TextResult:
 
 
 def chat_stream(raw: dict[str, Any], events: Sequence[tuple[int, Event]]) -> list[bytes]:
-    frames = openai_chat.Frames(openai_chat.read(raw), "smollm2")
+    frames = openai_chat.ChatFrames(openai_chat.read(raw), "smollm2")
     parts = [frame for index, event in events for frame in frames.frames(index, event)]
     return events_of(b"".join([*parts, *frames.end()]))
 
@@ -48,7 +48,9 @@ def chat_stream(raw: dict[str, Any], events: Sequence[tuple[int, Event]]) -> lis
 def test_a_chat_is_the_sample() -> None:
     """Same keys, order and values."""
     result = answer("Hello! How", Usage(31, 3), Timings(78.123, 12.242))
-    ours, captured = comparable(encode(openai_chat.Writer(openai_chat.read(HI), "smollm2").whole([result])), sample("chat"))
+    ours, captured = comparable(
+        encode(openai_chat.Writer(openai_chat.read(HI), "smollm2").whole([result])), sample("chat")
+    )
     assert ours == captured
 
 
@@ -141,7 +143,7 @@ def test_a_text_completion_stream_is_the_sample() -> None:
 
 def test_an_error_in_a_stream_ends_it() -> None:
     """The SDKs raise at a chunk with `error`; the mark follows."""
-    frames = openai_chat.Frames(openai_chat.read(HI), "m")
+    frames = openai_chat.ChatFrames(openai_chat.read(HI), "m")
     failed, mark = events_of(b"".join(frames.failure(WorkerLost("gone"))))
     assert json.loads(failed)["error"]["code"] == "worker_lost"
     assert mark == b"[DONE]"
@@ -159,7 +161,7 @@ def test_an_error_in_a_stream_ends_it() -> None:
         (HI | {"top_logprobs": 5}, "top_logprobs"),
         (HI | {"stream_options": True}, "stream_options"),
         (HI | {"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
-        (HI | {"tools": [{}]}, "tools"),
+        (HI | {"tools": [{}]}, "tools[0].function"),
         (HI | {"add_generation_prompt": "no"}, "add_generation_prompt"),
     ],
 )
@@ -284,7 +286,7 @@ async def test_the_client_understands_refusals(client: openai.AsyncOpenAI) -> No
         await client.chat.completions.create(
             model="parrot",
             messages=[{"role": "user", "content": "x"}],
-            response_format={"type": "json_object"},
+            modalities=["audio"],
         )
     assert unsupported.value.status_code == 501
 

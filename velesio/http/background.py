@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import BadRequest, Conflict, JobNotFound, JobUnfinished
-from velesio.http import sse
+from velesio.http import media, sse
 from velesio.http.dispatch import cost_of, error_of, find_model, scaled
 from velesio.http.families import OPENAI
 from velesio.http.forms import FORMS, answer_of, form_of
@@ -64,6 +64,7 @@ async def create(request: web.Request) -> web.Response:
     asked = read(await read_object(request, gateway.server.max_body), gateway.server.background_timeout)
     key = key_of(request)
     card = await find_model(request, asked.model, "text")
+    media.check(card, asked.params)
     job = Job.new(
         card.name,
         scaled(request, asked.params),

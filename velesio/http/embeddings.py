@@ -9,9 +9,11 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
-from velesio.errors import BadRequest
+from velesio.errors import BadRequest, ContextExceeded, Unsupported
 from velesio.http import unity
+from velesio.http.fields import Fields, given, of, passed
 from velesio.http.form import AsideAsked, Form, aside
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.prompts import prompts_of
 from velesio.http.wire import INT_MAX, bad_field, convert, within
 from velesio.jobs import Embed, EmbedResult
@@ -36,6 +38,25 @@ class _Kept(msgspec.Struct, frozen=True):
     native: bool
 
 
+FIELDS: Fields = {
+    "input": given(
+        str | list[Any] | dict[str, Any],
+        "a text, a list of token ids, an object with `prompt_string` and `multimodal_data`, or a list of those; "
+        f"at most {MOST_INPUTS}",
+        required=True,
+    ),
+    "content": given(str | list[Any] | dict[str, Any], "the same, for llama.cpp's own clients: the answer is native"),
+    **of(
+        Body,
+        model="a name or alias of `GET /models`; empty: the first",
+        encoding_format="`base64`: the bytes of little-endian 32-bit floats; OpenAI's shape only",
+        embd_normalize="-1: as they are; 0: largest absolute value 32760; 2: length 1; others: the p-norm",
+        dimensions="leading values of each vector, normalized again; all",
+    ),
+    "user": passed("nobody is told"),
+}
+
+
 def read(raw: Mapping[str, Any]) -> AsideAsked:
     """Texts whose vectors are wanted.
 
@@ -52,7 +73,12 @@ def read(raw: Mapping[str, Any]) -> AsideAsked:
     within("embd_normalize", body.embd_normalize, -1)
     if "dimensions" in raw:
         within("dimensions", body.dimensions, 1, INT_MAX)
-    job = Embed(inputs=tuple(inputs), normalize=body.embd_normalize, dimensions=body.dimensions)
+    job = Embed(
+        inputs=tuple(each.prompt for each in inputs),
+        normalize=body.embd_normalize,
+        dimensions=body.dimensions,
+        media=tuple(file for each in inputs for file in each.media),
+    )
     # Who writes `content` speaks llama.cpp's own language, whatever the path is.
     kept = _Kept(encoded=body.encoding_format == "base64", native=name == "content")
     return AsideAsked(model=body.model, params=[job], body=kept)
@@ -119,3 +145,34 @@ FORMS: Mapping[str, Form] = {
 """By path."""
 
 ROUTES = [web.post(path, unity.one_embedding(aside(form))) for path, form in FORMS.items()]
+
+_EXAMPLE = {"input": ["Hello"], "model": "smollm2-135m-instruct"}
+_RESULT = EmbedResult((bytes.fromhex("0000003f000000bf0000003f0000003f"),), 4, (1,))
+_NOTES = "Any text model embeds, with its file's pooling or the option `pooling`; see [embeddings](../embeddings.md)."
+_ERRORS = (*OF_EVERY_JOB, ContextExceeded, Unsupported)
+
+NATIVE_API = (
+    Operation(
+        method="POST",
+        paths=("/embedding", "/embeddings"),
+        summary="Turns texts into vectors; a matrix for each, with one row, or without pooling one for each token.",
+        notes=_NOTES,
+        fields=FIELDS,
+        example={"content": "Hello"},
+        answer=lambda: write_native(read({"content": "Hello"}), "", "", [_RESULT]),
+        answers=list[dict[str, Any]],
+        errors=_ERRORS,
+    ),
+)
+API = (
+    Operation(
+        method="POST",
+        paths=("/v1/embeddings",),
+        summary="Turns texts into vectors.",
+        notes=_NOTES,
+        fields=FIELDS,
+        example=_EXAMPLE,
+        answer=lambda: write(read(_EXAMPLE), "smollm2-135m-instruct", "", [_RESULT]),
+        errors=_ERRORS,
+    ),
+)

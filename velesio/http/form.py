@@ -46,4 +46,3 @@ def aside(form: Form) -> Callable[[web.Request], Awaitable[web.Response]]:
         return json_response(form.write(asked, card.name, answers.ids[0], [checked(result, form.result)]))
 
     return handle
-

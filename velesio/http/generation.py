@@ -5,10 +5,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from velesio.http.fields import given, of, passed
+from velesio.http.grammar import FIELDS as GRAMMAR_FIELDS
+from velesio.http.logprobs import FIELDS as PROBS_FIELDS
+from velesio.http.logprobs import Probs
+from velesio.http.operations import Group
 from velesio.http.prompts import prompts_of
+from velesio.http.sampling import FIELDS as SAMPLING_FIELDS
 from velesio.http.sampling import sampling_of
 from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, explain_type, within
-from velesio.jobs import Completion, Sampling, TextParams
+from velesio.jobs import Completion, Grammar, Sampling, TextParams
 
 MOST_ANSWERS = 128
 """To one request: prompts times choices."""
@@ -40,6 +46,7 @@ class Body(msgspec.Struct):
     t_max_predict_ms: float = -1.0
     return_progress: bool = False
     timings_per_token: bool = False
+    verbose: bool = False
     sse_ping_interval: float | None = None
 
 
@@ -60,6 +67,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval: float | None
     """Seconds; None: the server's."""
     timings_per_token: bool = False
+    verbose: bool = False
+    """Whether OpenAI's answers hold llama.cpp's own as well, as `__verbose`."""
 
     @property
     def choices(self) -> int:
@@ -72,8 +81,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         return [kind(sampling=sampling, **fields) for sampling in self.samplings]
 
 
-def generation_of(raw: Mapping[str, Any]) -> Generation:
-    """The generation fields of a body. A field's names are read in llama.cpp's order.
+def generation_of(raw: Mapping[str, Any], grammar: Grammar | None = None, probs: Probs = Probs()) -> Generation:  # noqa: B008 - frozen
+    """The generation fields of a body. A field's names are read in llama.cpp's order; what `grammar` and `probs` are
+    called differs from route to route.
 
     Raises:
         BadRequest: naming the field.
@@ -92,6 +102,9 @@ def generation_of(raw: Mapping[str, Any]) -> Generation:
         max_seconds=clamped(body.t_max_predict_ms, 0, FLOAT_MAX) / 1000,
         n_indent=max(0, within("n_indent", body.n_indent, -1)),
         return_progress=body.return_progress,
+        grammar=grammar,
+        n_probs=probs.n,
+        post_sampling_probs=probs.post,
     )
     return Generation(
         model=body.model,
@@ -100,6 +113,7 @@ def generation_of(raw: Mapping[str, Any]) -> Generation:
         samplings=tuple(_of_choice(sampling, choice) for choice in range(choices)),
         ping_interval=body.sse_ping_interval,
         timings_per_token=body.timings_per_token,
+        verbose=body.verbose,
     )
 
 
@@ -151,4 +165,39 @@ def completions_of(raw: Mapping[str, Any], generation: Generation) -> list[Compl
         raise bad_field(
             "prompt", f"{len(prompts)} prompts with {generation.choices} answers each; at most {MOST_ANSWERS} in all"
         )
-    return [one for prompt in prompts for one in generation.each(Completion, prompt=prompt)]
+    return [one for prompt, media in prompts for one in generation.each(Completion, prompt=prompt, media=media)]
+
+
+_NOTES = {
+    "model": "a name or alias of `GET /models`; empty: the first",
+    "stream": "send the answer piece by piece",
+    "stop": "a string or a list, at most 128; ends the answer, which does not hold it",
+    "cache_prompt": "use prompts computed before, and keep this one for others",
+    "id_slot": "the slot to run in; -1: any",
+    "n_predict": "most tokens of an answer; -1: until it ends or the context is full; 0: only compute the prompt",
+    "max_completion_tokens": "the same, if `n_predict` is not given",
+    "max_tokens": "the same, if neither is given",
+    "n_cmpl": f"answers to each prompt; prompts times answers are at most {MOST_ANSWERS}",
+    "n": "the same, if `n_cmpl` is not given",
+    "n_keep": "tokens of the prompt that a context shift keeps; -1: all",
+    "n_discard": "tokens that a context shift gives up; 0: half of the rest",
+    "n_indent": "ends at a line that is indented by less; 0: never",
+    "t_max_predict_ms": "milliseconds of generation after which the next line break ends it; -1: never",
+    "return_progress": "a stream begins with `prompt_progress`",
+    "timings_per_token": "`timings` with each piece of a stream",
+    "verbose": "OpenAI's answers hold llama.cpp's own as `__verbose`",
+    "sse_ping_interval": "seconds of silence after which a stream is kept alive; -1: never; as the server has it",
+}
+
+FIELDS = of(Body, **_NOTES) | {
+    "lora": given(list[_Scale] | None, "scales of LoRA adapters, those not named at 0; as they are set for all"),
+    "n_cache_reuse": passed("what was computed before is used as far as the beginnings are equal"),
+    "backend_sampling": passed("the engine decides where it samples"),
+}
+
+GENERATION = Group("Generation", FIELDS, "Fields of every route that generates text.")
+SAMPLING = Group(
+    "Sampling",
+    SAMPLING_FIELDS | GRAMMAR_FIELDS | PROBS_FIELDS,
+    "How tokens are chosen; see [text sampling](../text-sampling.md). Values outside a soft limit are moved into it.",
+)

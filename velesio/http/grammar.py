@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from velesio.http.fields import given
 from velesio.http.wire import INT_MAX, bad_field, within
 from velesio.jobs import Grammar, Trigger
 
+_IDLE: tuple[Any, ...] = ("", [])
+"""Schemas of clients that send every field they have."""
 _MAX_TRIGGERS = 64
 _KINDS = {0: "token", 1: "word", 2: "pattern", 3: "pattern_full"}
 """llama.cpp's numbers for the kinds of triggers."""
@@ -19,7 +24,8 @@ def grammar_of(raw: Mapping[str, Any]) -> Grammar | None:
         BadRequest: naming the field.
     """
     gbnf = _text(raw, "grammar")
-    schema = None if "grammar" in raw or "json_schema" not in raw else _schema(raw["json_schema"], "json_schema")
+    asked = not gbnf and raw.get("json_schema", "") not in _IDLE
+    schema = _schema(raw["json_schema"], "json_schema") if asked else None
     if not gbnf and schema is None:
         return None
     lazy = _flag(raw, "grammar_lazy")
@@ -35,7 +41,7 @@ def chat_grammar_of(raw: Mapping[str, Any]) -> Grammar | None:
     Raises:
         BadRequest: naming the field.
     """
-    if raw.get("grammar") and raw.get("json_schema") is not None:
+    if raw.get("grammar") and raw.get("json_schema", "") not in _IDLE:
         raise bad_field("grammar", "Cannot use both json_schema and grammar")
     if raw.get("grammar") and raw.get("tools") and raw.get("tool_choice") != "none":
         raise bad_field("grammar", "Cannot use custom grammar constraints with tools.")
@@ -51,11 +57,16 @@ def settings_of(grammar: Grammar | None) -> dict[str, Any]:
     """What llama.cpp's server reports of a grammar in `generation_settings`."""
     grammar = grammar or Grammar()
     return {
-        "grammar": grammar.gbnf,
+        "grammar": grammar.gbnf if grammar.schema is None else _told(grammar.schema),
         "grammar_lazy": grammar.lazy,
         "grammar_triggers": [_shown(trigger) for trigger in grammar.triggers],
         "preserved_tokens": grammar.preserved,
     }
+
+
+def _told(schema: dict[str, Any] | bool) -> str:
+    """A schema where a grammar is expected: as a comment of one, since only the worker has rules for it."""
+    return f"# valid against the JSON schema {msgspec.json.encode(schema).decode()}\n"
 
 
 def _response_schema(raw: Mapping[str, Any]) -> dict[str, Any] | bool | None:
@@ -64,7 +75,7 @@ def _response_schema(raw: Mapping[str, Any]) -> dict[str, Any] | bool | None:
         raise bad_field("response_format", 'expected an object, like {"type": "json_object"}')
     kind = form.get("type", "")
     if kind == "json_object":
-        if "schema" not in form and raw.get("json_schema") is not None:
+        if "schema" not in form and raw.get("json_schema", "") not in _IDLE:
             return _schema(raw["json_schema"], "json_schema")
         return _schema(form.get("schema") or {}, "response_format.schema")
     if kind == "json_schema":
@@ -137,3 +148,24 @@ def _trigger(item: Any, path: str) -> Trigger:
 def _shown(trigger: Trigger) -> dict[str, Any]:
     shown: dict[str, Any] = {"type": _NUMBERS[trigger.kind], "value": trigger.value}
     return shown | ({"token": trigger.token} if trigger.kind == "token" else {})
+
+
+FIELDS = {
+    "grammar": given(str, "GBNF, whose rule `root` is the answer; it counts before `json_schema`", default=""),
+    "json_schema": given(dict[str, Any] | bool, "the answer is JSON that is valid against it; `{}`: any object"),
+    "grammar_lazy": given(bool, "in force only from a trigger on", default=False),
+    "grammar_triggers": given(
+        list[dict[str, Any]],
+        'what sets a lazy grammar in force: `{"type": 0, "token": 5}` or `{"type": 1, "value": "<word>"}`; '
+        f"at most {_MAX_TRIGGERS}; patterns are refused",
+        default=[],
+    ),
+    "preserved_tokens": given(list[str], "control tokens whose text belongs to the answer", default=[]),
+}
+"""Of native bodies."""
+
+RESPONSE_FORMAT = given(
+    dict[str, Any],
+    '`{"type": "text"}`, `{"type": "json_object"}`, also with a `schema`, or '
+    '`{"type": "json_schema", "json_schema": {"schema": …}}`',
+)

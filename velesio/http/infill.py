@@ -6,11 +6,16 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.http import gaps, llamacpp
+from velesio.errors import ContextExceeded, Unsupported
+from velesio.http import llamacpp
+from velesio.http.fields import Fields, of, refuse
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import generation_of
+from velesio.http.generation import GENERATION, SAMPLING, generation_of
+from velesio.http.grammar import grammar_of
 from velesio.http.llamacpp import Asked
+from velesio.http.logprobs import probs_of
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import bad_field, convert, read_object
 from velesio.jobs import Infill
 
@@ -29,6 +34,18 @@ class Body(msgspec.Struct):
     prompt: str = ""
 
 
+FIELDS: Fields = {
+    **of(
+        Body,
+        input_prefix="the text before the gap; required, and may be empty",
+        input_suffix="the text after it; required, and may be empty",
+        input_extra='other files, `{"filename", "text"}`, for models that were trained with them',
+        prompt="what the gap begins with",
+    ),
+    **llamacpp.OWN,
+}
+
+
 def read(raw: Mapping[str, Any]) -> Asked:
     """A request from its body.
 
@@ -36,12 +53,12 @@ def read(raw: Mapping[str, Any]) -> Asked:
         BadRequest: naming the field.
         Unsupported: it asks for something that is not there yet.
     """
-    gaps.refuse(raw, gaps.SAMPLING)
+    refuse(raw, FIELDS)
     body = convert(raw, Body)
     if body.input_prefix is None or body.input_suffix is None:
         missing = "input_prefix" if body.input_prefix is None else "input_suffix"
         raise bad_field(missing, "is required: the text on that side of the gap, which may be empty")
-    generation = generation_of(raw)
+    generation = generation_of(raw, grammar_of(raw), probs_of(raw))
     params = generation.each(
         Infill,
         prefix=body.input_prefix,
@@ -61,3 +78,17 @@ FORMS: Mapping[str, Form] = {"/infill": Form(read, llamacpp.write)}
 """By path."""
 
 ROUTES = [web.post("/infill", infill)]
+
+API = (
+    Operation(
+        method="POST",
+        paths=("/infill",),
+        summary="Fills the gap between two pieces of code; answers as `/completion` does.",
+        notes="501 for models that have no tokens for the ends of a gap (`meta.fills_gaps` in `GET /models`).",
+        fields=FIELDS,
+        groups=(GENERATION, SAMPLING),
+        example={"input_prefix": "def add(a, b):\n    return ", "input_suffix": "\n", "n_predict": 8},
+        streams="text/event-stream",
+        errors=(*OF_EVERY_JOB, ContextExceeded, Unsupported),
+    ),
+)

@@ -1,22 +1,34 @@
 """llama.cpp server's own API: `/completion`."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from velesio.errors import VelesioError
-from velesio.http import gaps, sse, unity
-from velesio.http.dispatch import find_model, jobs_of
+from velesio.errors import ContextExceeded, VelesioError
+from velesio.http import sse, unity
+from velesio.http.dispatch import find_model, jobs_of, scaled
 from velesio.http.families import NATIVE
+from velesio.http.fields import Fields, of, passed, refuse, refused
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import Generation, completions_of, generation_of
+from velesio.http.generation import GENERATION, SAMPLING, Generation, completions_of, generation_of
+from velesio.http.grammar import grammar_of
 from velesio.http.idempotency import answers_to
-from velesio.http.settings import generation_settings
-from velesio.http.usage import StreamOptions, finish_reason, timings_of, usage_of
+from velesio.http.logprobs import native_probs, probs_of
+from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.prompts import PROMPT
+from velesio.http.settings import Speech, generation_settings
+from velesio.http.usage import (
+    Stopwatch,
+    StreamOptions,
+    finish_reason,
+    progress_of,
+    progress_timings,
+    timings_of,
+    usage_of,
+)
 from velesio.http.wire import answer_id, convert, encode, json_response, read_object
 from velesio.jobs import (
     Completed,
@@ -26,8 +38,8 @@ from velesio.jobs import (
     Infill,
     Progress,
     Started,
+    TextParams,
     TextResult,
-    Timings,
     Usage,
     born,
     new_id,
@@ -40,6 +52,28 @@ class Body(msgspec.Struct):
     return_tokens: bool = False
     response_fields: list[str] = []
     stream_options: StreamOptions | None = None
+
+
+_OF_CHATS = "is what chats set for themselves; see `/v1/chat/completions`"
+
+OWN: Fields = of(
+    Body,
+    return_tokens="tell the answer's token ids; a stream tells them always",
+    response_fields="only these keys of the answer; `a/b` comes out as `b`",
+    stream_options="`include_usage`: the end counts tokens in OpenAI's words as well",
+) | {
+    "image_data": refused("pictures beside the prompt are (send `{\"prompt_string\", \"multimodal_data\"}`)"),
+    **dict.fromkeys(
+        (
+            "chat_format", "chat_parser", "generation_prompt", "reasoning_format", "reasoning_in_content",
+            "parse_tool_calls", "continue_final_message", "echo", "message_delimiters",
+        ),
+        passed(_OF_CHATS),
+    ),
+}  # fmt: skip
+"""Fields of `/completion` and `/infill` beside those of every generation."""
+
+FIELDS: Fields = {"prompt": PROMPT, **OWN}
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +104,8 @@ def read(raw: Mapping[str, Any]) -> Asked:
         BadRequest: naming the field.
         Unsupported: it asks for something that is not there yet.
     """
-    gaps.refuse(raw, gaps.SAMPLING)
-    generation = generation_of(raw)
+    refuse(raw, FIELDS)
+    generation = generation_of(raw, grammar_of(raw), probs_of(raw))
     return Asked(
         generation=generation,
         params=completions_of(raw, generation),
@@ -90,31 +124,12 @@ class Writer:
         self.model = model
         self.id = answer_id("cmpl", job_id)
         self.created = int(born(job_id))
-        self.began = time.monotonic()
 
     def final(self, index: int, result: TextResult, content: str, tokens: Sequence[int]) -> dict[str, Any]:
         """The answer without streaming, or the last event of a stream."""
-        used = result.usage
-        params = self.asked.params[index]
-        prompt = params.prompt if isinstance(params, Completion) else result.prompt
-        whole = {
-            "index": index,
+        whole = native(self.asked.generation, self.asked.params[index], result, self.model, index) | {
             "content": content,
             "tokens": tokens,
-            "id_slot": result.slot,
-            "stop": True,
-            "model": self.model,
-            "tokens_predicted": used.completion_tokens,
-            "tokens_evaluated": used.prompt_tokens,
-            "generation_settings": generation_settings(self.asked.generation, params),
-            "prompt": prompt if isinstance(prompt, str) else result.prompt,
-            "has_new_line": "\n" in result.text,
-            "truncated": result.truncated,
-            "stop_type": result.stop,
-            "stopping_word": result.stopping_word,
-            # The last token was sampled but never computed.
-            "tokens_cached": used.prompt_tokens + max(0, used.completion_tokens - 1),
-            "timings": timings_of(used, result.timings),
         }
         if self.asked.openai:
             whole |= self.openai_fields(index, content, finish_reason(result))
@@ -125,6 +140,9 @@ class Writer:
     def whole(self, index: int, result: TextResult) -> dict[str, Any]:
         """The answer to one prompt without streaming."""
         whole = self.final(index, result, result.text, result.tokens if self.asked.body.return_tokens else ())
+        if result.probs:
+            post = self.asked.generation.text.post_sampling_probs
+            whole["completion_probabilities"] = native_probs(result.probs, post=post)
         return select(whole, self.asked.body.response_fields)
 
     def answer(self, results: Sequence[TextResult]) -> dict[str, Any] | list[dict[str, Any]]:
@@ -140,6 +158,39 @@ class Writer:
             "created": self.created,
             "choices": [{"text": text, "index": index, "logprobs": None, "finish_reason": reason}],
         }
+
+
+def native(
+    generation: Generation,
+    params: TextParams,
+    result: TextResult,
+    model: str,
+    index: int = 0,
+    *,
+    speech: Speech = Speech(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
+    """An answer in llama.cpp's own shape."""
+    used = result.usage
+    prompt = params.prompt if isinstance(params, Completion) else result.prompt
+    return {
+        "index": index,
+        "content": result.text,
+        "tokens": result.tokens,
+        "id_slot": result.slot,
+        "stop": True,
+        "model": model,
+        "tokens_predicted": used.completion_tokens,
+        "tokens_evaluated": used.prompt_tokens,
+        "generation_settings": generation_settings(generation, params, speech),
+        "prompt": prompt if isinstance(prompt, str) else result.prompt,
+        "has_new_line": "\n" in result.text,
+        "truncated": result.truncated,
+        "stop_type": result.stop,
+        "stopping_word": result.stopping_word,
+        # The last token was sampled but never computed.
+        "tokens_cached": used.prompt_tokens + max(0, used.completion_tokens - 1),
+        "timings": timings_of(used, result.timings),
+    }
 
 
 class Frames:
@@ -168,8 +219,14 @@ class Frames:
         return []
 
     def _event(self, job: "_Job", delta: Delta) -> bytes:
-        whole = job.partial(delta) + self._extra(job.index, delta.text)
+        whole = job.partial(delta) + self._probs(delta) + self._extra(job.index, delta.text)
         return sse.event(self._selected(whole))
+
+    def _probs(self, delta: Delta) -> bytes:
+        if not delta.probs:
+            return b""
+        post = self._writer.asked.generation.text.post_sampling_probs
+        return b',"completion_probabilities":' + encode(native_probs(delta.probs, post=post))
 
     def _selected(self, whole: bytes) -> bytes:
         paths = self._writer.asked.body.response_fields
@@ -206,16 +263,15 @@ class _Job:
     def __init__(self, index: int, writer: Writer) -> None:
         self.index = index
         self.predicted = 0
-        self._with_timings = writer.asked.generation.timings_per_token
+        self._watch = Stopwatch() if writer.asked.generation.timings_per_token else None
         self._head = b'{"index":%d,"content":' % index
-        self._prompt_tokens = 0
         self._tail = b""
-        self._began, self._first = writer.began, 0.0
         self.start(0)
 
     def start(self, prompt_tokens: int) -> None:
-        self._prompt_tokens = prompt_tokens
         self._tail = b',"tokens_evaluated":%d' % prompt_tokens
+        if self._watch is not None:
+            self._watch.start(prompt_tokens)
 
     def partial(self, delta: Delta, progress: Progress | None = None) -> bytes:
         self.predicted = delta.predicted
@@ -225,23 +281,14 @@ class _Job:
             encode(delta.tokens),
             delta.predicted,
             self._tail,
-            b',"timings":' + encode(self._timings(progress)) if self._with_timings else b"",
+            self._timings(progress),
         )
 
-    def _timings(self, progress: Progress | None) -> dict[str, Any]:
-        """As seen from here, the wait in the queue included; the worker's own times come with the last event."""
-        if progress is not None:
-            return timings_of(Usage(progress.done, 0, progress.cached), Timings(progress.ms))
-        now = time.monotonic()
-        if not self._first:
-            self._first = now
-        times = Timings((self._first - self._began) * 1000, (now - self._first) * 1000)
-        return timings_of(Usage(self._prompt_tokens, self.predicted), times)
-
-
-def progress_of(event: Progress) -> dict[str, Any]:
-    """`prompt_progress`: tokens of the prompt, and milliseconds."""
-    return {"total": event.total, "cache": event.cached, "processed": event.done, "time_ms": int(event.ms)}
+    def _timings(self, progress: Progress | None) -> bytes:
+        if self._watch is None:
+            return b""
+        timings = self._watch.timings(self.predicted) if progress is None else progress_timings(progress)
+        return b',"timings":' + encode(timings)
 
 
 def select(whole: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
@@ -268,6 +315,8 @@ async def answer(request: web.Request, asked: Asked) -> web.StreamResponse:
     """The answer in llama.cpp's shapes."""
     generation = asked.generation
     card = await find_model(request, generation.model, "text")
+    # With the scales of adapters that are in force, so that the settings tell them.
+    asked = msgspec.structs.replace(asked, params=[scaled(request, each) for each in asked.params])
     jobs = jobs_of(request, card.name, asked.params, stream=generation.stream)
     async with answers_to(request, jobs) as answers:
         writer = Writer(asked, card.name, answers.ids[0])
@@ -288,3 +337,28 @@ FORMS: Mapping[str, Form] = dict.fromkeys(("/completion", "/completions"), Form(
 """By path."""
 
 ROUTES = [web.post(path, completion) for path in FORMS]
+
+_EXAMPLE = {"prompt": "The capital of France is", "n_predict": 8, "temperature": 0}
+
+
+def _answer() -> Any:
+    result = TextResult(" Paris.", (7042, 30, 2), usage=Usage(5, 3, 1), slot=0)
+    return write(read(_EXAMPLE), "smollm2-135m-instruct", "0" * 32, [result])
+
+
+API = (
+    Operation(
+        method="POST",
+        paths=tuple(FORMS),
+        summary="Continues a prompt, in llama.cpp's own shape.",
+        notes="With `max_tokens` the answer has the fields of OpenAI's text completions as well. Several prompts or "
+        "answers are a list; in a stream `index` tells them apart, and each has an end of its own.",
+        fields=FIELDS,
+        groups=(GENERATION, SAMPLING),
+        example=_EXAMPLE,
+        answer=_answer,
+        answers=dict[str, Any] | list[dict[str, Any]],
+        streams="text/event-stream",
+        errors=(*OF_EVERY_JOB, ContextExceeded),
+    ),
+)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from velesio.http.fields import given
 from velesio.http.wire import FLOAT_MAX, bad_field, within
 from velesio.jobs import TokenProbs
 
@@ -45,7 +46,8 @@ def chat_probs_of(raw: Mapping[str, Any]) -> Probs:
         return Probs(_count(raw, "n_probs", 0), _post(raw))
     if raw.get("tools") and raw.get("stream"):
         raise bad_field("logprobs", "logprobs is not supported with tools + stream")
-    return Probs(_count(raw, "top_logprobs", _CHAT_DEFAULT), _post(raw))
+    # Without rivals there still is the token itself.
+    return Probs(max(1, _count(raw, "top_logprobs", _CHAT_DEFAULT)), _post(raw))
 
 
 def native_probs(probs: Iterable[TokenProbs], *, post: bool) -> list[dict[str, Any]]:
@@ -71,7 +73,7 @@ def _token(token: int, piece: bytes, measure: str, value: float) -> dict[str, An
 
 
 def _count(raw: Mapping[str, Any], name: str, default: int) -> int:
-    value = raw.get(name, default)
+    value = raw.get(name, default) or 0  # false is how some clients say none
     value = int(value) if type(value) is float and value.is_integer() else value
     if type(value) is not int:
         raise bad_field(name, f"expected an integer, but got {value!r:.40}")
@@ -83,3 +85,16 @@ def _post(raw: Mapping[str, Any]) -> bool:
     if not isinstance(value, bool):
         raise bad_field("post_sampling_probs", f"expected true or false, but got {value!r:.40}")
     return value
+
+
+FIELDS = {
+    "n_probs": given(int, f"likeliest tokens that are told with each token of the answer; 0 to {MAX_PROBS}", default=0),
+    "logprobs": given(int, "the same, if `n_probs` is not given", default=0),
+    "post_sampling_probs": given(bool, "probabilities after the samplers instead of logarithms before", default=False),
+}
+"""Of native bodies and text completions."""
+
+CHAT_FIELDS = FIELDS | {
+    "logprobs": given(bool, "tell log probabilities; not together with tools in a stream", default=False),
+    "top_logprobs": given(int, f"likeliest tokens that are told with each; 0 to {MAX_PROBS}", default=_CHAT_DEFAULT),
+}

@@ -9,7 +9,9 @@ from aiohttp import web
 from velesio.backends.base import ModelCard
 from velesio.errors import Unsupported
 from velesio.http.dispatch import find_model
+from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY, SCALES
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import bad_field, json_response, read_list
 from velesio.queue import adapters
 
@@ -62,3 +64,25 @@ def checked(card: ModelCard, scales: Sequence[Scale]) -> adapters.Scales:
 
 
 ROUTES = [web.get("/lora-adapters", listing), web.post("/lora-adapters", change)]
+
+_MODEL = {"model": "a name or alias of `GET /models`; the first"}
+API = (
+    Operation(
+        method="GET",
+        paths=("/lora-adapters",),
+        summary="Lists the model's LoRA adapters with the scales in force.",
+        query=_MODEL,
+        answers=list[dict[str, Any]],
+    ),
+    Operation(
+        method="POST",
+        paths=("/lora-adapters",),
+        summary="Sets the scales for every job from now on, on all workers; adapters that are not named are at 0.",
+        query=_MODEL,
+        lists=True,
+        fields=of(Scale, id="of the adapter", scale="0: off; 1: as it was trained"),
+        example=[{"id": 0, "scale": 0.5}],
+        answer=lambda: {"success": True},
+        errors=(*OF_EVERY_JOB, Unsupported),
+    ),
+)

@@ -50,7 +50,7 @@ class Writer:
 
     def whole(self, results: Sequence[TextResult]) -> dict[str, Any]:
         """The answer without streaming."""
-        return {
+        whole = {
             "choices": [self.choice(index, result) for index, result in enumerate(results)],
             "created": self.created,
             "model": self.model,
@@ -58,8 +58,14 @@ class Writer:
             "object": self.object,
             "usage": usage_of(results, self.generation.choices),
             "id": self.id,
-            "timings": timings_of(results[-1].usage, results[-1].timings),
         }
+        if self.generation.verbose:
+            whole["__verbose"] = self.verbose(results[0])
+        return whole | {"timings": timings_of(results[-1].usage, results[-1].timings)}
+
+    def verbose(self, result: TextResult, index: int = 0) -> dict[str, Any]:
+        """One of the answers in llama.cpp's own shape."""
+        raise NotImplementedError
 
     def choice(self, index: int, result: TextResult) -> dict[str, Any]:
         """One of the answers."""

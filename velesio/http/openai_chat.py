@@ -6,16 +6,24 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.http import gaps, openai, sse
-from velesio.http.conversation import messages_of, template_kwargs_of
+from velesio.errors import ContextExceeded, Unsupported
+from velesio.http import openai, reasoning, tools
+from velesio.http.conversation import conversation_of
+from velesio.http.fields import Fields, given, of, passed, refuse, refused, unless
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import Generation, generation_of
-from velesio.http.llamacpp import progress_of
-from velesio.http.openai import FINGERPRINT
-from velesio.http.usage import StreamOptions, finish_reason, timings_of, usage_of
-from velesio.http.wire import bad_field, convert, encode, read_object
-from velesio.jobs import Chat, Completed, Delta, Event, Progress, TextResult
+from velesio.http.generation import GENERATION, SAMPLING, Generation, generation_of
+from velesio.http.grammar import RESPONSE_FORMAT, chat_grammar_of
+from velesio.http.llamacpp import native
+from velesio.http.logprobs import CHAT_FIELDS, chat_probs_of, openai_logprobs
+from velesio.http.openai_message import Hearing
+from velesio.http.openai_stream import Frames
+from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.settings import Speech
+from velesio.http.tools import tools_of
+from velesio.http.usage import StreamOptions, finish_reason
+from velesio.http.wire import bad_field, convert, read_object
+from velesio.jobs import Chat, TextResult, Usage
 
 
 class Body(msgspec.Struct):
@@ -23,6 +31,47 @@ class Body(msgspec.Struct):
 
     stream_options: StreamOptions | None = None
     add_generation_prompt: bool = True
+    continue_final_message: bool | None = None
+
+
+FIELDS: Fields = {
+    "messages": given(
+        list[dict[str, Any]],
+        "roles system, developer, user, assistant, tool; contents are texts or lists of parts: `text`, `image_url` "
+        "and `input_audio` as data: addresses or base64 where the model sees or hears; a last message of the "
+        "assistant is the begin of the answer",
+        required=True,
+    ),
+    **tools.FIELDS,
+    "response_format": RESPONSE_FORMAT,
+    **reasoning.FIELDS,
+    **CHAT_FIELDS,
+    **of(
+        Body,
+        stream_options="`include_usage`: a stream ends with the counts of tokens",
+        add_generation_prompt="whether the template opens the answer",
+        continue_final_message="whether a last message of the assistant is the begin of the answer; yes",
+    ),
+    "functions": refused("functions beside tools are", instead="send tools", final=True),
+    "function_call": refused(
+        "functions beside tools are", unless("auto", "none"), instead="send tool_choice", final=True
+    ),
+    "modalities": refused("answers other than text are", unless(["text"])),
+    "audio": refused("spoken answers are"),
+    "web_search_options": refused("searches of the web are"),
+    "echo": refused("answers with the prompt in them are", final=True),
+    **dict.fromkeys(
+        (
+            "user", "store", "metadata", "service_tier", "prediction", "verbosity", "safety_identifier",
+            "prompt_cache_key", "prompt_cache_retention", "moderation",
+        ),
+        passed("accepted for OpenAI's clients; nothing here depends on it"),
+    ),
+    **dict.fromkeys(
+        ("chat_format", "chat_parser", "generation_prompt", "parse_tool_calls", "message_delimiters"),
+        passed("the model's template tells it"),
+    ),
+}  # fmt: skip
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +80,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     generation: Generation
     params: list[Chat]
     include_usage: bool = False
+    reasoning_format: reasoning.Format = "auto"
 
     @property
     def model(self) -> str:
@@ -42,6 +92,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         """The conversation with its first choice."""
         return self.params[0]
 
+    @property
+    def callable(self) -> tuple[dict[str, Any], ...]:
+        """The tools that an answer may call."""
+        return () if self.chat.tool_choice == "none" else self.chat.tools
+
 
 def read(raw: Mapping[str, Any]) -> Asked:
     """A chat request from its body.
@@ -50,25 +105,41 @@ def read(raw: Mapping[str, Any]) -> Asked:
         BadRequest: naming the field.
         Unsupported: it asks for something that is not there.
     """
-    if raw.get("top_logprobs") and not raw.get("logprobs"):
-        raise bad_field("top_logprobs", "needs logprobs to be true")
-    gaps.refuse(raw, gaps.CHAT)
-    generation = generation_of(raw)
+    refuse(raw, FIELDS)
+    generation = generation_of(raw, chat_grammar_of(raw), chat_probs_of(raw))
     body = convert(raw, Body)
+    messages, media = conversation_of(raw)
+    _check_continued(messages, body)
+    thought = reasoning.reasoning_of(raw)
+    called = tools_of(raw)
     return Asked(
         generation=generation,
         params=generation.each(
             Chat,
-            messages=messages_of(raw),
-            template_kwargs=template_kwargs_of(raw),
+            messages=messages,
+            template_kwargs=thought.kwargs,
             add_generation_prompt=body.add_generation_prompt,
+            tools=called.tools,
+            tool_choice=called.choice,
+            parallel_tool_calls=called.parallel,
+            reasoning_budget=thought.budget,
+            continue_final=body.continue_final_message,
+            media=media,
         ),
         include_usage=body.stream_options is not None and body.stream_options.include_usage,
+        reasoning_format=thought.format,
     )
 
 
-conversation_of = read
-"""A body whose conversation matters only."""
+def _check_continued(messages: Sequence[Mapping[str, Any]], body: Body) -> None:
+    """What is continued is one message of the assistant."""
+    last = messages[-1]["role"] == "assistant"
+    if body.continue_final_message and not last:
+        raise bad_field("continue_final_message", "the last message must be one of the assistant, to be continued")
+    if last and body.continue_final_message is not False and [m["role"] for m in messages[-2:]] == ["assistant"] * 2:
+        raise bad_field(
+            f"messages[{len(messages) - 2}]", "Cannot have 2 or more assistant messages at the end of the list"
+        )
 
 
 class Writer(openai.Writer):
@@ -77,77 +148,33 @@ class Writer(openai.Writer):
     prefix = "chatcmpl"
     object = "chat.completion"
 
+    def __init__(self, asked: Asked, model: str, job_id: str = "") -> None:
+        super().__init__(asked, model, job_id)
+        self._asked = asked
+        self.hearing = Hearing(asked.callable, asked.reasoning_format, job_id)
+
     def choice(self, index: int, result: TextResult) -> dict[str, Any]:
         """A message."""
-        message = {"role": "assistant", "content": result.text}
-        return {"finish_reason": finish_reason(result), "index": index, "message": message}
+        message = self.hearing.message(result, index)
+        reason = finish_reason(result, called="tool_calls" in message)
+        choice = {"finish_reason": reason, "index": index, "message": message}
+        logprobs = openai_logprobs(result.probs, post=self.generation.text.post_sampling_probs)
+        return choice if logprobs is None else choice | {"logprobs": logprobs}
+
+    def verbose(self, result: TextResult, index: int = 0) -> dict[str, Any]:
+        """The same in llama.cpp's own shape."""
+        dialect = result.dialect
+        form = "deepseek" if self._asked.reasoning_format == "auto" else self._asked.reasoning_format
+        speech = Speech(dialect.name or "Content-only", form, dialect.prefix)
+        return native(self.generation, self._asked.params[index], result, self.model, index, speech=speech)
 
 
-class Frames(openai.Frames):
-    """The stream: the role, the texts, the reason of the end, counts if asked for."""
+class ChatFrames(Frames):
+    """The stream of a chat."""
 
     def __init__(self, asked: Asked, model: str, job_id: str = "") -> None:
         writer = Writer(asked, model, job_id)
-        self._asked = asked
-        self._envelope = {
-            "created": writer.created,
-            "id": writer.id,
-            "model": writer.model,
-            "system_fingerprint": FINGERPRINT,
-            "object": "chat.completion.chunk",
-        }
-        self._tail = b"}}]," + encode(self._envelope)[1:] + b"\n\n"
-        self._heads = [
-            b'data: {"choices":[{"finish_reason":null,"index":%d,"delta":{"content":' % index
-            for index in range(len(asked.params))
-        ]
-        self._greeted: set[int] = set()
-        self._results: dict[int, TextResult] = {}
-
-    def frames(self, index: int, event: Event) -> list[bytes]:
-        """The chunks for an event; each choice begins with its role."""
-        if isinstance(event, Progress):
-            return self._progress(index, event)
-        frames = [] if index in self._greeted else [self._greeting(index)]
-        if type(event) is Delta:
-            if event.text:
-                frames.append(self._heads[index] + encode(event.text) + self._tail)
-        elif isinstance(event, Completed) and isinstance(event.result, TextResult):
-            self._results[index] = event.result
-            frames.append(self._last(index, event.result))
-        return frames
-
-    def _greeting(self, index: int, extra: Mapping[str, Any] | None = None) -> bytes:
-        self._greeted.add(index)
-        return self._chunk([_choice(index, {"role": "assistant", "content": None})], extra)
-
-    def _progress(self, index: int, event: Progress) -> list[bytes]:
-        if not self._asked.generation.text.return_progress:
-            return []
-        return [self._greeting(index, {"prompt_progress": progress_of(event)})]
-
-    def _last(self, index: int, result: TextResult) -> bytes:
-        choices = [_choice(index, {}, finish_reason(result))]
-        is_end = len(self._results) == len(self._heads) and not self._asked.include_usage
-        return self._chunk(choices, {"timings": timings_of(result.usage, result.timings)} if is_end else {})
-
-    def end(self) -> list[bytes]:
-        """Counts, if they were asked for."""
-        if not self._asked.include_usage:
-            return [sse.DONE]
-        results = [result for _, result in sorted(self._results.items())]
-        counts = {
-            "usage": usage_of(results, self._asked.generation.choices),
-            "timings": timings_of(results[-1].usage, results[-1].timings),
-        }
-        return [self._chunk([], counts), sse.DONE]
-
-    def _chunk(self, choices: list[dict[str, Any]], extra: Mapping[str, Any] | None = None) -> bytes:
-        return sse.event(encode({"choices": choices, **self._envelope, **(extra or {})}))
-
-
-def _choice(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-    return {"finish_reason": reason, "index": index, "delta": delta}
+        super().__init__(writer, choices=len(asked.params), include_usage=asked.include_usage)
 
 
 def write(asked: Asked, model: str, job_id: str, results: Sequence[TextResult]) -> dict[str, Any]:
@@ -158,10 +185,34 @@ def write(asked: Asked, model: str, job_id: str, results: Sequence[TextResult]) 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions`."""
     asked = read(await read_object(request, request.app[GATEWAY].server.max_body))
-    return await openai.answer(request, asked, write, Frames)
+    return await openai.answer(request, asked, write, ChatFrames)
 
 
 FORMS: Mapping[str, Form] = dict.fromkeys(("/v1/chat/completions", "/chat/completions"), Form(read, write))
 """By path."""
 
 ROUTES = [web.post(path, chat_completions) for path in FORMS]
+
+_EXAMPLE = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 16}
+
+
+def _answer() -> Any:
+    result = TextResult("The capital of France is Paris.", usage=Usage(37, 8, 30))
+    return write(read(_EXAMPLE), "smollm2-135m-instruct", "0" * 32, [result])
+
+
+API = (
+    Operation(
+        method="POST",
+        paths=tuple(FORMS),
+        summary="Answers a conversation.",
+        notes="Streams begin with the role, end with the reason, the counts if they were asked for, and `[DONE]`. Tool "
+        "calls have their id and name in the first piece only.",
+        fields=FIELDS,
+        groups=(GENERATION, SAMPLING),
+        example=_EXAMPLE,
+        answer=_answer,
+        streams="text/event-stream",
+        errors=(*OF_EVERY_JOB, ContextExceeded, Unsupported),
+    ),
+)

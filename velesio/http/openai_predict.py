@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.errors import BadRequest
+from velesio.errors import BadRequest, ContextExceeded
 from velesio.http import openai_chat
 from velesio.http.dispatch import find_model, jobs_of
+from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import MOST_ANSWERS
 from velesio.http.idempotency import answers_to
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import bad_field, convert, json_response, read_object
 
 _FORMAT = "@requestFormat"
@@ -68,3 +70,18 @@ async def predict(request: web.Request) -> web.Response:
 
 
 ROUTES = [web.post("/predict", predict)]
+
+API = (
+    Operation(
+        method="POST",
+        paths=("/predict",),
+        summary="Answers several chats at once, as Vertex AI asks.",
+        fields=of(
+            Body,
+            instances=f'bodies of `/v1/chat/completions` with `"{_FORMAT}": "chatCompletions"`, all for one model; '
+            "`predictions` are in their order",
+        ),
+        example={"instances": [{_FORMAT: "chatCompletions", "messages": [{"role": "user", "content": "Hi"}]}]},
+        errors=(*OF_EVERY_JOB, ContextExceeded),
+    ),
+)

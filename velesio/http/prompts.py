@@ -1,18 +1,26 @@
-"""Prompts as clients write them: text, token ids, both mixed, or a list of such."""
+"""Prompts as clients write them: text, token ids, both mixed, text with pictures, or a list of such."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from velesio.errors import Unsupported
+from velesio.http.fields import given
+from velesio.http.media import Media, decoded
 from velesio.http.wire import bad_field, within
 from velesio.jobs import Prompt
 
 
-def prompts_of(value: Any, name: str = "prompt") -> list[Prompt]:
+class Given(NamedTuple):
+    """One prompt."""
+
+    prompt: Prompt
+    media: tuple[bytes, ...] = ()
+    """A file for each media marker in it."""
+
+
+def prompts_of(value: Any, name: str = "prompt") -> list[Given]:
     """The prompts in a field. A list with a number in it is one prompt; any other is a list of prompts.
 
     Raises:
         BadRequest: naming the item.
-        Unsupported: pictures or sounds.
     """
     if not isinstance(value, list):
         return [prompt_of(value, name)]
@@ -23,23 +31,30 @@ def prompts_of(value: Any, name: str = "prompt") -> list[Prompt]:
     return [prompt_of(item, f"{name}[{index}]") for index, item in enumerate(value)]
 
 
-def prompt_of(value: Any, path: str) -> Prompt:
+def prompt_of(value: Any, path: str) -> Given:
     """One prompt.
 
     Raises:
         BadRequest: naming the item.
-        Unsupported: pictures or sounds.
     """
     if isinstance(value, str):
-        return value
+        return Given(value)
     if isinstance(value, list) and value:
-        return [_piece(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return Given([_piece(item, f"{path}[{index}]") for index, item in enumerate(value)])
     if isinstance(value, dict) and isinstance(value.get("prompt_string"), str):
-        if value.get("multimodal_data"):
-            raise Unsupported(f"Field '{path}.multimodal_data': no model here sees images yet", param=path)
-        text: str = value["prompt_string"]
-        return text
+        return Given(value["prompt_string"], _media(value.get("multimodal_data"), f"{path}.multimodal_data"))
     raise bad_field(path, "expected a string, or a list of token ids and strings")
+
+
+def _media(value: Any, path: str) -> tuple[bytes, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise bad_field(path, "expected a list of files in base64, one for each media marker in prompt_string")
+    media = Media()
+    for index, data in enumerate(value):
+        media.add(decoded(data, f"{path}[{index}]"), f"{path}[{index}]")
+    return media.files
 
 
 def _piece(item: Any, path: str) -> int | str:
@@ -50,3 +65,11 @@ def _piece(item: Any, path: str) -> int | str:
     if type(item) is not int:
         raise bad_field(path, "expected a token id or a string")
     return within(path, item, 0)
+
+
+PROMPT = given(
+    str | list[Any] | dict[str, Any],
+    'text, a list of token ids and texts, `{"prompt_string", "multimodal_data": [base64]}` with a media marker '
+    "(`GET /props`) for each file, or a list of those",
+    required=True,
+)

@@ -8,6 +8,7 @@ from velesio.backends.base import ModelCard
 from velesio.http.dispatch import find_model
 from velesio.http.generation import generation_of
 from velesio.http.openai import FINGERPRINT
+from velesio.http.operations import Operation
 from velesio.http.settings import generation_settings
 from velesio.http.wire import json_response
 from velesio.jobs import TextParams
@@ -82,3 +83,19 @@ async def set_props(request: web.Request) -> web.Response:
 
 
 ROUTES = [web.get("/props", props), web.post("/props", set_props)]
+
+_MODEL = {"model": "a name or alias of `GET /models`; the first"}
+API = (
+    Operation(
+        method="GET",
+        paths=("/props",),
+        summary="Tells what a model is: its context, slots, template, senses, and the settings of a job that has none.",
+        query=_MODEL,
+    ),
+    Operation(
+        method="POST",
+        paths=("/props",),
+        summary="The same with `success`: LLMUnity reads with this. There is no setting that it could change.",
+        query=_MODEL,
+    ),
+)

@@ -6,7 +6,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from velesio.errors import ContextExceeded, Unsupported
+from velesio.http.fields import Fields, given, of
 from velesio.http.form import AsideAsked, Form, aside
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import bad_field, convert, within
 from velesio.jobs import Rerank, RerankResult
 
@@ -30,6 +33,19 @@ class _Kept(msgspec.Struct, frozen=True):
     """TEI's."""
     top: int
     texts: bool
+
+
+FIELDS: Fields = {
+    "documents": given(list[str | dict[str, str]], f"texts, or objects with `text`; at most {MOST_DOCUMENTS}"),
+    "texts": given(list[str], "the same in TEI's words: the answer has TEI's shape"),
+    **of(
+        Body,
+        model="a name or alias of `GET /models`; empty: the first",
+        query="the text that the documents are rated by; required",
+        top_n="only the best so many; all",
+        return_text="TEI's shape tells the texts as well",
+    ),
+}
 
 
 def read(raw: Mapping[str, Any]) -> AsideAsked:
@@ -93,3 +109,19 @@ FORMS: Mapping[str, Form] = dict.fromkeys(("/rerank", "/reranking", "/v1/rerank"
 """By path."""
 
 ROUTES = [web.post(path, aside(form)) for path, form in FORMS.items()]
+
+_EXAMPLE = {"query": "capital of France", "documents": ["Paris is a city.", "Bread is baked."], "top_n": 1}
+
+API = (
+    Operation(
+        method="POST",
+        paths=tuple(FORMS),
+        summary="Rates how well documents answer a query, the best first; in the shapes of Jina and of TEI.",
+        notes="For models whose pooling is `rank`; others answer 501.",
+        fields=FIELDS,
+        example=_EXAMPLE,
+        answer=lambda: write(read(_EXAMPLE), "bge-reranker", "", [RerankResult((0.75, -3.5), 17)]),
+        answers=dict[str, Any] | list[dict[str, Any]],
+        errors=(*OF_EVERY_JOB, ContextExceeded, Unsupported),
+    ),
+)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from velesio.http.fields import of
 from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, within
 from velesio.jobs import Sampling
 
@@ -173,3 +174,39 @@ _READERS = {
     "dry_sequence_breakers": _breakers,
     "logit_bias": _logit_bias,
 }
+
+
+_NOTES = {
+    "seed": "32 bits; -1: a random one; the same seed gives the same text whatever else is computed",
+    "temperature": "at least 0; 0: always the likeliest token",
+    "dynatemp_range": "the temperature moves by so much with the entropy; 0: it stays",
+    "dynatemp_exponent": "how the entropy moves it",
+    "top_k": "only the k likeliest tokens; 0: all",
+    "top_p": "only the likeliest tokens that make up p together; 1: all",
+    "min_p": "only tokens at least p times as likely as the likeliest; 0: all",
+    "top_n_sigma": "only tokens within n standard deviations of the likeliest; negative: all",
+    "xtc_probability": "how often the likeliest tokens are left out; 0: never",
+    "xtc_threshold": "those above this probability, but for the last of them",
+    "typical_p": "only tokens of typical surprise that make up p together; 1: all",
+    "repeat_last_n": "tokens that the penalties look back; 0: none; a negative one is refused",
+    "repeat_penalty": "divides the logits of tokens that were there; 1: off",
+    "presence_penalty": "taken from tokens that were there; 0: off",
+    "frequency_penalty": "taken from tokens for each time that they were there; 0: off",
+    "dry_multiplier": "strength of the penalty for saying a sequence again; 0: off",
+    "dry_base": "how it grows with the length of the sequence",
+    "dry_allowed_length": "the longest sequence that is not penalized",
+    "dry_penalty_last_n": "tokens that it looks back; -1: all",
+    "dry_sequence_breakers": "texts that end a sequence; a list that is not empty",
+    "mirostat": "0: off; 1, 2: the version; replaces the other samplers",
+    "mirostat_tau": "the surprise that it aims at",
+    "mirostat_eta": "how fast it learns",
+    "adaptive_target": "the probability that adaptive-p aims at; negative: off",
+    "adaptive_decay": "how slowly it forgets; 0 to 0.99",
+    "min_keep": "tokens that the samplers leave at least",
+    "samplers": "names in the order of use, or a letter for each: "
+    + ", ".join(f"{letter} {name}" for letter, name in _LETTERS.items()),
+    "logit_bias": '`[[token, bias], …]` or `{"token": bias}`; a token is an id or a text, the bias false forbids it',
+    "ignore_eos": "never end by itself",
+}
+
+FIELDS = of(Sampling, **_NOTES)

@@ -1,14 +1,24 @@
 """`generation_settings`: what a job was asked to do, as llama.cpp's server reports it."""
 
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from velesio.http.generation import Generation
+from velesio.http.grammar import settings_of as grammar_settings
 from velesio.jobs import Sampling, TextParams
 
 
-def generation_settings(generation: Generation, params: TextParams) -> dict[str, Any]:
-    """The settings of one job as llama.cpp's server reports them, fields that Velesio does not have included."""
+class Speech(NamedTuple):
+    """How an answer is told apart from its reasoning."""
+
+    chat_format: str = "Content-only"
+    reasoning_format: str = "deepseek"
+    generation_prompt: str = ""
+    """The end of the prompt that belongs to the answer."""
+
+
+def generation_settings(generation: Generation, params: TextParams, speech: Speech = Speech()) -> dict[str, Any]:  # noqa: B008 - frozen
+    """The settings of one job as llama.cpp's server reports them. A JSON schema stands in `grammar` as a comment."""
     sampling = params.sampling
     lora = [{"id": adapter, "scale": float32(scale)} for adapter, scale in params.lora or ()]
     return {
@@ -25,14 +35,11 @@ def generation_settings(generation: Generation, params: TextParams) -> dict[str,
         ],
         "n_probs": params.n_probs,
         "min_keep": sampling.min_keep,
-        "grammar": "",
-        "grammar_lazy": False,
-        "grammar_triggers": (),
-        "preserved_tokens": (),
-        "chat_format": "Content-only",
-        "reasoning_format": "deepseek",
-        "reasoning_in_content": False,
-        "generation_prompt": "",
+        **grammar_settings(params.grammar),
+        "chat_format": speech.chat_format,
+        "reasoning_format": speech.reasoning_format,
+        "reasoning_in_content": speech.reasoning_format == "deepseek-legacy" and generation.stream,
+        "generation_prompt": speech.generation_prompt,
         "samplers": sampling.samplers,
         "speculative.types": "none",
         "timings_per_token": generation.timings_per_token,

@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.errors import Unavailable
+from velesio.errors import Unavailable, Unsupported
 from velesio.http.dispatch import ask, find_model
+from velesio.http.fields import of
 from velesio.http.gateway import BODY, GATEWAY
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import INT_MAX, bad_field, convert, json_response, parse_object, read_bytes, within
 from velesio.jobs import Slots, SlotsResult
 
@@ -82,3 +84,32 @@ def written(job: Slots, result: SlotsResult) -> dict[str, Any]:
 
 
 ROUTES = [web.get("/slots", slots), web.post("/slots/{id}", act)]
+
+API = (
+    Operation(
+        method="GET",
+        paths=("/slots",),
+        summary="Tells what the slots of a worker that serves the model do.",
+        query={
+            "model": "a name or alias of `GET /models`; the first",
+            "fail_on_no_slot": "503 if all of them are busy",
+        },
+        answers=list[dict[str, Any]],
+        errors=(*OF_EVERY_JOB, Unavailable),
+    ),
+    Operation(
+        method="POST",
+        paths=("/slots/{id}",),
+        summary="Saves, restores or erases what a slot has cached.",
+        notes="Saving needs the model's option `slot_save_path`. A slot that is busy is waited for.",
+        query={"action": "`save`, `restore` or `erase`; required"},
+        fields=of(
+            Body,
+            filename="a plain name in the model's `slot_save_path`; required to save and restore",
+            model="a name or alias of `GET /models`; empty: the first",
+        ),
+        example={"filename": "a.bin"},
+        answer=lambda: written(Slots("save", 0, "a.bin"), SlotsResult(tokens=2, bytes=46880, ms=1.2)),
+        errors=(*OF_EVERY_JOB, Unsupported),
+    ),
+)

@@ -6,11 +6,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from velesio.errors import ContextExceeded
+from velesio.http import openai_chat
+from velesio.http.fields import Fields, given, of
 from velesio.http.form import AsideAsked, Form, aside
-from velesio.http.openai_chat import conversation_of
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.prompts import prompt_of
-from velesio.http.wire import INT_MAX, convert, within
-from velesio.jobs import Detokenize, DetokenizedResult, PromptResult, Render, Tokenize, TokensResult
+from velesio.http.wire import INT_MAX, bad_field, convert, within
+from velesio.jobs import Detokenize, DetokenizedResult, Prompt, PromptResult, Render, Tokenize, TokensResult
 
 
 class TokenizeBody(msgspec.Struct):
@@ -39,12 +42,19 @@ def read_tokenize(raw: Mapping[str, Any]) -> AsideAsked:
     if "content" not in raw or raw["content"] == []:
         return AsideAsked(model=body.model, params=[], body=body)
     job = Tokenize(
-        content=prompt_of(raw["content"], "content"),
+        content=_text(raw["content"]),
         add_special=body.add_special,
         parse_special=body.parse_special,
         pieces=body.with_pieces,
     )
     return AsideAsked(model=body.model, params=[job], body=body)
+
+
+def _text(content: Any) -> Prompt:
+    prompt, media = prompt_of(content, "content")
+    if media:
+        raise bad_field("content", "only text has tokens of its own; leave multimodal_data out")
+    return prompt
 
 
 def write_tokens(asked: AsideAsked, _model: str, _job_id: str, results: Sequence[TokensResult]) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def read_template(raw: Mapping[str, Any]) -> AsideAsked:
     Raises:
         BadRequest: naming the field.
     """
-    asked = conversation_of(raw)
+    asked = openai_chat.read(raw)
     return AsideAsked(model=asked.model, params=[Render(asked.chat)])
 
 
@@ -115,3 +125,60 @@ FORMS: Mapping[str, Form] = {
 """By path."""
 
 ROUTES = [web.post(path, aside(form)) for path, form in FORMS.items()]
+
+_MODEL = "a name or alias of `GET /models`; empty: the first"
+TOKENIZE: Fields = {
+    "content": given(str | list[int | str], "text, or a list of texts and token ids; without it there are no tokens"),
+    **of(
+        TokenizeBody,
+        model=_MODEL,
+        add_special="add the begin and end marks that the model wants",
+        parse_special="names of control tokens become these",
+        with_pieces="tell the text of each token, or its bytes if they are a part of a character",
+    ),
+}
+DETOKENIZE: Fields = of(DetokenizeBody, model=_MODEL, tokens="token ids")
+
+
+def _tokenized() -> Any:
+    return write_tokens(read_tokenize({"content": "Hello"}), "", "", [TokensResult((19556,))])
+
+
+API = (
+    Operation(
+        method="POST",
+        paths=("/tokenize",),
+        summary="Turns text into tokens.",
+        fields=TOKENIZE,
+        example={"content": "Hello"},
+        answer=_tokenized,
+    ),
+    Operation(
+        method="POST",
+        paths=("/detokenize",),
+        summary="Turns tokens into text.",
+        fields=DETOKENIZE,
+        example={"tokens": [19556]},
+        answer=lambda: write_text(read_detokenize({"tokens": [19556]}), "", "", [DetokenizedResult("Hello")]),
+    ),
+    Operation(
+        method="POST",
+        paths=("/apply-template",),
+        summary="Shows the prompt that a conversation becomes.",
+        fields=openai_chat.FIELDS,
+        notes="Reads all that `/v1/chat/completions` reads; what does not change the prompt changes nothing.",
+        example={"messages": [{"role": "user", "content": "Hi"}]},
+    ),
+)
+COUNT_API = (
+    Operation(
+        method="POST",
+        paths=("/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"),
+        summary="Counts the tokens of the prompt that a conversation becomes.",
+        notes="Reads all that `/v1/chat/completions` reads.",
+        fields=openai_chat.FIELDS,
+        example={"messages": [{"role": "user", "content": "Hi"}]},
+        answer=lambda: write_count(AsideAsked(model="", params=[]), "", "", [PromptResult("", 31)]),
+        errors=(*OF_EVERY_JOB, ContextExceeded),
+    ),
+)

@@ -1,11 +1,12 @@
 """Parts of a text answer that llama.cpp's and OpenAI's clients read alike: counts, times, why it ended."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from velesio.jobs import TextResult, Timings, Usage
+from velesio.jobs import Progress, TextResult, Timings, Usage
 
 
 class StreamOptions(msgspec.Struct):
@@ -14,6 +15,37 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
     include_obfuscation: bool = False
     """Accepted: nothing is ever obfuscated."""
+
+
+class Stopwatch:
+    """`timings` while an answer is being made, as seen from here: the wait in the queue is part of them. The worker's
+    own times come with the end."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first = 0.0
+        self._prompt_tokens = 0
+
+    def start(self, prompt_tokens: int) -> None:
+        """The prompt is known."""
+        self._prompt_tokens = prompt_tokens
+
+    def timings(self, predicted: int) -> dict[str, Any]:
+        """Now, after so many tokens."""
+        now = time.monotonic()
+        self._first = self._first or now
+        times = Timings((self._first - self._began) * 1000, (now - self._first) * 1000)
+        return timings_of(Usage(self._prompt_tokens, predicted), times)
+
+
+def progress_timings(event: Progress) -> dict[str, Any]:
+    """`timings` while the prompt is computed."""
+    return timings_of(Usage(event.done, 0, event.cached), Timings(event.ms))
+
+
+def progress_of(event: Progress) -> dict[str, Any]:
+    """`prompt_progress`: tokens of the prompt, and milliseconds."""
+    return {"total": event.total, "cache": event.cached, "processed": event.done, "time_ms": int(event.ms)}
 
 
 def timings_of(usage: Usage, times: Timings) -> dict[str, Any]:
@@ -55,6 +87,8 @@ def usage_of(results: Sequence[TextResult], choices: int = 1) -> dict[str, Any]:
     }
 
 
-def finish_reason(result: TextResult) -> str:
-    """OpenAI's word for why an answer ended."""
-    return "length" if result.stop == "limit" else "stop"
+def finish_reason(result: TextResult, *, called: bool = False) -> str:
+    """OpenAI's word for why an answer ended; `called`: it calls tools."""
+    if result.stop == "limit":
+        return "length"
+    return "tool_calls" if called else "stop"

@@ -1,0 +1,84 @@
+"""Which operations stand on which page of docs/api. A family adds its page here."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from velesio.http import (
+    embeddings,
+    infill,
+    llamacpp,
+    lora,
+    models,
+    openai_chat,
+    openai_completions,
+    openai_predict,
+    props,
+    rerank,
+    slots,
+    tokens,
+)
+from velesio.http.operations import Operation
+from velesio.http.reference import Page, render
+
+LLAMACPP = Page(
+    name="llamacpp",
+    title="llama.cpp server's API",
+    intro="""
+What clients of llama.cpp's `llama-server` find here. Errors are `{"error": {"code", "message", "type"}}` with the HTTP
+status as code; a path that is known is 404 for a method that it does not have. Fields that are null are as good as left
+out, fields that are not named here are ignored. An API key goes into `Authorization: Bearer …` or `X-Api-Key`.
+Streams of `/completion` and `/infill` are `data:` events without `[DONE]`; what keeps them alive is an event with empty
+content.
+""",
+    operations=(
+        *llamacpp.API,
+        *infill.API,
+        *tokens.API,
+        *embeddings.NATIVE_API,
+        *rerank.API,
+        *props.API,
+        *slots.API,
+        *lora.API,
+        *models.API,
+    ),
+)
+OPENAI = Page(
+    name="openai",
+    title="OpenAI's API",
+    intro="""
+What OpenAI's SDKs find here, at the base address `http://HOST:PORT/v1`. Errors are
+`{"error": {"message", "type", "param", "code"}}`; `param` is the path of the field, like `messages[1].content`. Every
+answer has `X-Request-ID`. Streams end with `[DONE]`; comments keep them alive.
+""",
+    operations=(
+        *openai_chat.API,
+        *tokens.COUNT_API,
+        *openai_completions.API,
+        *embeddings.API,
+        *models.ONE_API,
+        *openai_predict.API,
+    ),
+)
+PAGES = (LLAMACPP, OPENAI)
+
+
+def operations() -> Iterator[Operation]:
+    """Those of all pages."""
+    for page in PAGES:
+        yield from page.operations
+
+
+def write(folder: Path) -> list[Path]:
+    """Writes the pages; returns those that were not current."""
+    changed = []
+    for page in PAGES:
+        path, text = folder / f"{page.name}.md", render(page)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{path}\n" for path in write(Path("docs/api")))
