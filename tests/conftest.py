@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite's own options."""
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
     parser.addoption("--chaos-seconds", type=float, default=60.0, help="length of the chaos run (60)")
+    parser.addoption("--fuzz-seconds", type=float, default=60.0, help="length of the run of schemathesis (60)")
     parser.addoption("--chaos-seed", type=int, default=None, help="seed of the chaos run (random)")
 
 

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
-from velesio.http import status
+from velesio.http import openapi, status
 from velesio.http.families import ANTHROPIC, family_of, headers_of, unexpected
 from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, REQUEST_ID
 from velesio.http.wire import json_response
@@ -130,7 +130,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _is_public(request: web.Request) -> bool:
-    return request.method == "OPTIONS" or request.path in status.PUBLIC or request.path == "/"
+    return request.method == "OPTIONS" or request.path in status.PUBLIC | {"/", openapi.PATH}
 
 
 def _peer(request: web.Request) -> object:
