@@ -31,6 +31,7 @@ _Named = TypeVar("_Named", Contestant, Scenario)
 
 _WAVE = 180.0
 """Seconds for which a wave of requests may run."""
+_LAG = "velesio_loop_lag_seconds"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +59,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     order: list[list[str]]
     """Of the turns of each round."""
     rows: list[Row]
+    ratios: dict[str, float | None]
+    """What each row comes to: a multiple of its rival's figure, or the figure itself where there is no rival."""
     passed: dict[str, bool | None]
     turns: list[Turn]
 
@@ -73,6 +76,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"measure only this server or this scenario; may be given again: {', '.join(names)}",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the medians over")
+    parser.add_argument(
+        "--also", type=Path, action="append", default=[], metavar="FILE", help="count an earlier run's JSON in, too"
+    )
     parser.add_argument("--no-install", action="store_true", help="leave out the servers that are not installed yet")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the rows into a PNG file")
 
@@ -93,8 +99,14 @@ def run(options: argparse.Namespace) -> int:
     drawing = text_plot.prepare(install=not options.no_install) if options.plot else None
     around = report.circumstances()
     machine = Machine(model=str(model), threads=default_threads(), repack=may_repack())
+    earlier = [msgspec.json.decode(file.read_bytes(), type=Report) for file in options.also]
+    alike = (machine, text_llama_server.version())
+    if odd := [each for each in earlier if (each.machine, each.llama_cpp_python) != alike]:
+        print(f"scripts/bench text: --also: another model, machine or version: {odd[0].machine}", file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory(prefix="velesio-bench-") as folder:
-        found = _Run(plan, machine, contestants, scenarios, missing=missing, folder=Path(folder)).measure(around)
+        this = _Run(plan, machine, contestants, scenarios, missing=missing, folder=Path(folder)).measure(around)
+    found = joined([*earlier, this])
     print(as_text(found))
     if options.json:
         report.write(options.json, found)
@@ -155,18 +167,19 @@ class _Run:
             self._order.append([f"{scenario.name}: {contestant.name}" for scenario, contestant in order])
             for scenario, contestant in order:
                 self._turn(number, scenario, contestant)
-        found = text_figures.rows(self._turns)
-        return Report(
+        run = Report(
             bench="text",
             circumstances=around,
             plan=self._plan,
             machine=self._machine,
             llama_cpp_python=text_llama_server.version(),
             order=self._order,
-            rows=found,
-            passed={row.goal.name: row.passed for row in found},
+            rows=[],
+            ratios={},
+            passed={},
             turns=self._turns,
         )
+        return joined([run])
 
     def _turn(self, number: int, scenario: Scenario, contestant: Contestant) -> None:
         started = WATCHED if scenario.watched else contestant
@@ -186,6 +199,7 @@ class _Run:
         seed = f"{number} {scenario.name}"
         send(server.port, contestant, warm_up(seed))
         before = server.metrics() if scenario.watched else {}
+        lag = server.buckets(_LAG) if scenario.watched else {}
         computed = server.cpu()
         least = 2 if scenario.second else 1
         count = max(least, round(scenario.waves * self._plan.waves))
@@ -194,6 +208,7 @@ class _Run:
         figures = scenario.figures(waves)
         if scenario.watched:
             figures |= watched(before, server.metrics(), figures["tokens"])
+            figures["lag_p99_ms"] = text_figures.quantile(lag, server.buckets(_LAG), 0.99) * 1000
         return Turn(
             round=number,
             scenario=scenario.name,
@@ -207,6 +222,25 @@ class _Run:
     def _miss(self, number: int, scenario: Scenario, contestant: Contestant, why: str) -> None:
         self._turns.append(Turn(round=number, scenario=scenario.name, contestant=contestant.name, missing=why))
         print(f"round {number}: {scenario.name}: {contestant.name}: {why}", file=sys.stderr)
+
+
+def joined(runs: Sequence[Report]) -> Report:
+    """Several runs as one, in the circumstances of the last: their rounds are counted on."""
+    turns: list[Turn] = []
+    order: list[list[str]] = []
+    for each in runs:
+        turns += [msgspec.structs.replace(turn, round=turn.round + len(order)) for turn in each.turns]
+        order += each.order
+    rows = text_figures.rows(turns)
+    return msgspec.structs.replace(
+        runs[-1],
+        plan=msgspec.structs.replace(runs[-1].plan, rounds=len(order)),
+        order=order,
+        turns=turns,
+        rows=rows,
+        ratios={row.goal.name: None if row.value is None else round(row.value, 4) for row in rows},
+        passed={row.goal.name: row.passed for row in rows},
+    )
 
 
 class WaveFailed(Exception):

@@ -187,6 +187,16 @@ class Running:
                 found[outcome] = found.get(outcome, 0.0) + float(value)
         return found
 
+    def buckets(self, name: str) -> dict[float, float]:
+        """A histogram of Velesio's: how many values were at most so large, by that bound."""
+        found: dict[float, float] = {}
+        for line in get(self.port, "/metrics")[1].decode().splitlines():
+            if line.startswith(f"{name}_bucket{{"):
+                labels, value = line.rsplit(" ", 1)
+                bound = float(labels.partition('le="')[2].partition('"')[0])
+                found[bound] = found.get(bound, 0.0) + float(value)
+        return found
+
     def family(self) -> list[psutil.Process]:
         """Its process, and those that it started."""
         return [self._process, *self._process.children(recursive=True)]

@@ -17,6 +17,7 @@ def child(metric: Metric, *labels: str) -> Metric:
 _LATENCY = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _BETWEEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 _JOB = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 300.0, 600.0)
+_LAG = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 _CALL = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 # Gateway
@@ -31,7 +32,7 @@ time_to_first_token = Histogram(
     buckets=_LATENCY,
 )
 inter_token = Histogram("velesio_inter_token_seconds", "Between two deltas of one answer.", ["model"], buckets=_BETWEEN)
-loop_lag = Histogram("velesio_loop_lag_seconds", "How late the event loop wakes up.", buckets=_CALL)
+loop_lag = Histogram("velesio_loop_lag_seconds", "How late the event loop wakes up.", buckets=_LAG)
 
 # Queue
 queue_seconds = Histogram("velesio_queue_seconds", "From enqueue to lease.", ["model"], buckets=_LATENCY)
