@@ -26,7 +26,7 @@ def test_answers_are_as_the_document_says(start: Start, folder: Path, request: p
     (folder / "config.toml").write_text(MODELS)  # where the server starts
     server = start("all", "ports.llamacpp=0").ready()
     seconds = request.config.getoption("--fuzz-seconds")
-    run = subprocess.run(
+    run = subprocess.run(  # noqa: PLW1510 - its status is looked at below
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
             *("--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "20"),
