@@ -28,6 +28,7 @@ from velesio.queue.client import JobQueue
 from velesio.queue.leases import Leases
 from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox, Publisher
+from velesio.states import Wish
 from velesio.worker import Worker
 
 SPECS = (
@@ -90,7 +91,10 @@ async def working(broker: Broker, specs: Sequence[ModelSpec]) -> AsyncIterator[W
     def abort(job_id: str, reason: str) -> None:
         worker.abort(job_id, reason)
 
-    leases = Leases(broker, publisher, "tester", abort)
+    def fulfil(wish: Wish) -> None:
+        worker.fulfil(wish)
+
+    leases = Leases(broker, publisher, "tester", abort, on_wish=fulfil)
     worker = Worker(WorkerSection(), [backend(Catalogue(models_dir=Path(), specs=tuple(specs)))], leases, publisher)
     leases.advertise(worker.residency.cards, worker.facts)
     await leases.start()

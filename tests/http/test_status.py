@@ -63,6 +63,7 @@ async def test_without_its_broker_it_is_alive_but_not_ready(site: Site, monkeypa
 )
 async def test_metrics_in_the_scrapers_format(site: Site, accept: str, content_type: str) -> None:
     """Prometheus's text, or OpenMetrics where it is asked for."""
+    await site.get("/livez")
     response = await site.get("/metrics", Accept=accept)
     assert response.headers["Content-Type"].startswith(content_type)
     assert b"velesio_requests_total" in response.body

@@ -14,6 +14,7 @@ from aiohttp import web
 from velesio import metrics
 from velesio.backends.base import ModelCard
 from velesio.errors import (
+    BadRequest,
     Forbidden,
     JobFailed,
     ModelNotFound,
@@ -22,7 +23,18 @@ from velesio.errors import (
     VelesioError,
     from_code,
 )
-from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, SCALES, Gateway
+from velesio.http import media
+from velesio.http.gateway import (
+    ARRIVED,
+    CREDENTIAL,
+    GATEWAY,
+    JOB_ID,
+    LLAMACPP,
+    QUEUED,
+    SCALES,
+    Gateway,
+    port_name,
+)
 from velesio.http.keys import Credential
 from velesio.jobs import (
     Aside,
@@ -48,6 +60,7 @@ from velesio.jobs import (
 )
 from velesio.queue import adapters
 from velesio.queue.registry import Registry
+from velesio.states import overall
 
 log = structlog.get_logger("velesio.http")
 
@@ -69,26 +82,53 @@ async def find_model(request: web.Request, name: str, capability: Capability) ->
         ModelNotFound: naming those that the key may use.
         NoWorker: nobody serves it now.
         Forbidden: the key may not use it.
+        BadRequest: it is not loaded, and the request says `?autoload=false`.
     """
     gateway = request.app[GATEWAY]
+    name = _meant(request, name, capability)
     if gateway.draining:
         raise ShuttingDown
     end = time.monotonic() + gateway.server.loading_wait
     while True:
         try:
             card = choose_model(gateway.registry, request[CREDENTIAL], name, capability)
+            _check_loaded(request, card)
         except NoWorker:
             left = end - time.monotonic()
             if left <= 0:
                 raise
         else:
-            if card.meta.get("lora") and (scales := await adapters.read(gateway.broker, card.name)) is not None:
-                request[SCALES] = scales
+            if known := card.meta.get("lora"):
+                scales = await adapters.read(gateway.broker, card.name)
+                request[SCALES] = tuple((one["id"], one["scale"]) for one in known) if scales is None else scales
             return card
         await gateway.registry.changed(left)
 
 
-def choose_model(registry: Registry, credential: Credential, name: str, capability: Capability) -> ModelCard:
+def _meant(request: web.Request, name: str, capability: Capability) -> str:
+    """The name, but where a client of llama.cpp's server looks for it: one that serves one model ignores names."""
+    if not name or port_name(request) != LLAMACPP:
+        return name
+    cards = [
+        card
+        for card in visible_cards(request.app[GATEWAY].registry, request[CREDENTIAL])
+        if card.capability == capability
+    ]
+    return cards[0].name if len(cards) == 1 else name
+
+
+def _check_loaded(request: web.Request, card: ModelCard) -> None:
+    """`?autoload=false` of llama.cpp's multi-model mode."""
+    if request.query.get("autoload", "true") in {"true", "1", ""}:
+        return
+    state = overall(request.app[GATEWAY].registry.states(card.name)).state
+    if state != "loaded":
+        raise BadRequest(
+            f"model is not loaded: {card.name} is {state}; POST /models/load loads it, or leave autoload out"
+        )
+
+
+def choose_model(registry: Registry, credential: Credential, name: str, capability: Capability | None) -> ModelCard:
     """`Registry.find`, with eyes only for the models of the key."""
     if not credential.restricted:
         return registry.find(name, capability)
@@ -122,8 +162,15 @@ def unknown_model(name: str, cards: Sequence[ModelCard]) -> ModelNotFound:
 
 
 def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, stream: bool) -> list[Job]:
-    """A job for each of the params, on behalf of the request's credential."""
+    """A job for each of the params, on behalf of the request's credential.
+
+    Raises:
+        Unsupported: the model cannot see or hear what they bring.
+    """
     gateway = request.app[GATEWAY]
+    for each in params:
+        if media.files_of(each):
+            media.check(gateway.registry.find(model, "text"), each)
     deadline = time.time() + gateway.server.request_timeout
     return [
         Job.new(

@@ -47,6 +47,8 @@ class Gateway:
         self.broker = broker
         self.keys = keys
         self.server = server
+        self.ports: dict[int, str] = {}
+        """Further ports: whose clients look there by default."""
         self.draining = False
         self.answers: set[Stream] = set()
         self._idle = asyncio.Event()
@@ -113,6 +115,16 @@ class Gateway:
 
 
 GATEWAY = web.AppKey("gateway", Gateway)
+LLAMACPP = "llamacpp"
+"""The port where llama.cpp's clients look."""
+
+
+def port_name(request: web.Request) -> str:
+    """Whose port a request came to; empty: the server's own."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return request.app[GATEWAY].ports.get(name[1], "") if isinstance(name, tuple) else ""
+
+
 CREDENTIAL = web.RequestKey("credential", Credential)
 ARRIVED = web.RequestKey("arrived", float)
 """Monotonic seconds."""

@@ -15,6 +15,7 @@ from velesio.http import (
     openai_predict,
     props,
     rerank,
+    router,
     slots,
     tokens,
 )
@@ -41,6 +42,7 @@ content.
         *slots.API,
         *lora.API,
         *models.API,
+        *router.API,
     ),
 )
 OPENAI = Page(
