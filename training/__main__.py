@@ -1,0 +1,78 @@
+"""The command line of the training: `scripts/train-demo-checkpoint`."""
+
+import argparse
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from training.autoencoder import train_autoencoder
+from training.denoiser import sample, train_denoiser
+from training.evaluation import evaluate
+from training.export import export
+
+NAME = "velesio-demo"
+ABOUT = {
+    "modelspec.title": NAME,
+    "modelspec.description": "Game sprites and shapes; trained on pictures that scripts/train-demo-checkpoint draws",
+    "modelspec.license": "Apache-2.0",
+    "modelspec.resolution": "64x64",
+    "modelspec.prediction_type": "epsilon",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to train."""
+
+    pictures: int
+    autoencoder_steps: int
+    denoiser_steps: int
+    judged: int
+
+
+FULL = Plan(pictures=16000, autoencoder_steps=4500, denoiser_steps=9000, judged=100)
+QUICK = Plan(pictures=48, autoencoder_steps=3, denoiser_steps=3, judged=2)
+SIDE = 64
+
+
+def autoencoder_of(folder: Path, plan: Plan) -> AutoencoderKL:
+    """The finished autoencoder in `folder`, trained first when it is not there."""
+    finished = folder / "vae"
+    if not finished.exists():
+        model = train_autoencoder(folder, side=SIDE, pictures=plan.pictures // 2, steps=plan.autoencoder_steps)
+        model.save_pretrained(finished)
+    return AutoencoderKL.from_pretrained(finished).requires_grad_(False).eval()
+
+
+def train(folder: Path, plan: Plan) -> StableDiffusionPipeline:
+    """Trains what is not yet trained."""
+    autoencoder = autoencoder_of(folder, plan)
+    return train_denoiser(folder, autoencoder, side=SIDE, pictures=plan.pictures, steps=plan.denoiser_steps)
+
+
+def main() -> None:
+    """Trains, exports and judges."""
+    parser = argparse.ArgumentParser(prog="scripts/train-demo-checkpoint", description=__doc__)
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/demo-checkpoint"), help="runs go on from here after a kill"
+    )
+    parser.add_argument("--out", type=Path, help="where the checkpoint goes (default: the work folder)")
+    parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it works")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the processor")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    plan = QUICK if options.quick else FULL
+    pipeline = train(options.work, plan)
+    path = (options.out or options.work) / f"{NAME}.safetensors"
+    export(pipeline, path, ABOUT)
+    score = evaluate(partial(sample, pipeline), options.work, plan.judged)
+    logging.getLogger("training").info("%s, %.1f MB: %s", path, path.stat().st_size / 1e6, score)
+
+
+if __name__ == "__main__":
+    main()
