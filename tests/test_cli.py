@@ -39,12 +39,13 @@ def test_check_config_names_the_mistake(settings: list[str], said: str, capsys: 
 
 
 def test_models_list_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line for each model, under a heading."""
+    """One line for each model, under a heading; without a server nobody knows their states."""
     settings = 'models=[{name="a", backend="echo", slots=3}, {name="b", backend="echo", aliases=["bee"]}]'
     assert cli.main(["--set", settings, "models", "list"]) == 0
     heading, first, second = capsys.readouterr().out.splitlines()[:3]
     assert heading.split()[:2] == ["NAME", "KIND"]
     assert first.split()[:3] == ["a", "text", "echo"]
+    assert first.split()[-2:] == ["-", "-"]
     assert second.split()[-1] == "bee"
 
 

@@ -12,8 +12,11 @@ ROOT = Path(__file__).parent.parent / "velesio"
 LEAVES = {"jobs", "errors", "config", "metrics", "states"}
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"config", "errors", "jobs", "table", "service", "operate", "logs", "catalogue", "doctor"},
-    "operate": LEAVES | {"queue", "table"},
+    "cli": {
+        *("config", "errors", "jobs", "table", "service", "operate", "logs", "catalogue", "doctor"),
+        *("states", "backends.base"),
+    },
+    "operate": LEAVES | {"queue", "table", "backends.base"},
     "service": LEAVES | {"catalogue", "http", "queue", "worker"},
     "catalogue": {"backends.plugins", "backends.base", "config", "errors"},
     "doctor": {"backends.plugins", "catalogue", "config", "errors"},

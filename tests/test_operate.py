@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 
 from tests.queue.worker import done, text, until, working
+from tests.test_worker import spec
+from tests.test_worker import working as echoing
 from velesio.jobs import Failed, JobState, Priority
 from velesio.operate import Desk
 from velesio.queue.client import JobQueue
+from velesio.queue.registry import Registry
+from velesio.states import overall
 
 
 class Session:
@@ -181,3 +185,20 @@ async def test_workers_are_told_to_leave(session: Session, broker: Any) -> None:
         assert await session.desk.drain_workers(None, wait=False)
         await asyncio.wait_for(three.told_to_leave.wait(), 5)
     assert await session.desk.drain_workers(None, wait=True)
+
+
+async def test_models_are_loaded_and_unloaded(session: Session, broker: Any) -> None:
+    """Each is waited for and told with what has become of it; an unknown one is told with those nearby."""
+    async with echoing(broker, spec("parrot"), preload=False) as worker:
+        assert [(card.name, state.state) for card, state in await session.desk.models()] == [("parrot", "unloaded")]
+        assert await session.desk.load_models(["parrot"], 60.0)
+        assert session.told() == ["parrot: loaded"]
+        assert worker.residency.loaded == ["parrot"]
+        registry = Registry(broker)
+        await registry.refresh()
+        assert overall(registry.states("parrot")).expires_at
+        assert await session.desk.unload_models(["parrot"])
+        assert await session.desk.unload_models(["parrot"])
+        assert session.told() == ["parrot: unloaded", "parrot: not loaded"]
+        assert not await session.desk.load_models(["parot"], None)
+        assert session.told() == ["parot: The model 'parot' does not exist. Did you mean parrot?"]

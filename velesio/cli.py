@@ -13,7 +13,9 @@ from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
 from velesio.jobs import JobState
 
 if TYPE_CHECKING:
+    from velesio.backends.base import ModelCard
     from velesio.operate import Desk
+    from velesio.states import ModelState
 
 EXIT_CONFIG = 2
 EXIT_UNAVAILABLE = 3
@@ -59,10 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     _command(commands, "check-config", _check_config, "say whether the configuration can be used")
     _command(commands, "doctor", _doctor, "say what is installed, what is missing, which devices there are")
-    _command(_noun(commands, "models", "the models that would be served"), "list", _models_list, "list them")
+    _models(_noun(commands, "models", "the models"))
     _jobs(_noun(commands, "jobs", "the jobs in the queue and those that ended lately"))
     _workers(_noun(commands, "workers", "the workers that live"))
     return parser
+
+
+def _models(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    _command(verbs, "list", _models_list, "list those that would be served, and what workers have loaded")
+    verb = _command(verbs, "load", _models_load, "have workers load models, and wait for it")
+    verb.add_argument("model", nargs="+")
+    verb.add_argument(
+        "--keep-alive", type=float, metavar="SECONDS", help="until it is unloaded after its last job; -1: never"
+    )
+    verb = _command(verbs, "unload", _models_unload, "have workers unload models when their jobs have ended")
+    verb.add_argument("model", nargs="+")
 
 
 def _jobs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -150,25 +163,41 @@ def _check_config(settings: config.Config, _: argparse.Namespace) -> int:
 
 
 def _models_list(settings: config.Config, _: argparse.Namespace) -> int:
-    from velesio import catalogue  # noqa: PLC0415
+    from velesio import catalogue, logs, operate  # noqa: PLC0415
 
-    rows: list[Sequence[str]] = [("NAME", "KIND", "BACKEND", "CONTEXT", "SLOTS", "MEMORY", "ALIASES")]
-    for backend in catalogue.backends(settings):
-        rows += [
-            (
-                card.name,
-                card.capability,
-                card.backend,
-                str(card.context or "-"),
-                str(card.slots),
-                f"{card.bytes / 2**20:.0f} MiB",
-                ", ".join(card.aliases) or "-",
-            )
-            for card in backend.models()
-        ]
+    logs.configure(settings.log)
+    served = asyncio.run(operate.served(settings))
+    states = {card.name: state for card, state in served or ()}
+    own = [card for backend in catalogue.backends(settings) for card in backend.models()]
+    others = [card for card, _ in served or () if all(card.name != each.name for each in own)]
+    rows: list[Sequence[str]] = [("NAME", "KIND", "BACKEND", "CONTEXT", "SLOTS", "MEMORY", "STATE", "ALIASES")]
+    rows += [_model_row(card, states.get(card.name)) for card in (*own, *others)]
     for line in table.lines(rows):
         _say(line)
     return 0
+
+
+def _model_row(card: "ModelCard", state: "ModelState | None") -> Sequence[str]:
+    """`state` None: no worker tells."""
+    part = f" {state.progress:.0%}" if state and state.state == "loading" else ""
+    return (
+        card.name,
+        card.capability,
+        card.backend,
+        str(card.context or "-"),
+        str(card.slots),
+        f"{card.bytes / 2**20:.0f} MiB",
+        state.state + part if state else "-",
+        ", ".join(card.aliases) or "-",
+    )
+
+
+def _models_load(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.load_models(options.model, options.keep_alive))
+
+
+def _models_unload(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.unload_models(options.model))
 
 
 def _doctor(settings: config.Config, _: argparse.Namespace) -> int:

@@ -10,15 +10,21 @@ from typing import Any
 import msgspec
 
 from velesio import table
+from velesio.backends.base import ModelCard
 from velesio.config import Config
+from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
 from velesio.jobs import Completed, Failed, ImageResult, JobState, Result, TextResult
+from velesio.queue import wishes
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue, JobRecord, Place
 from velesio.queue.embedded import find_running
 from velesio.queue.registry import Registry, WorkerInfo
+from velesio.states import ModelState, overall
 
 _REASON = 60
 """Characters of a reason in a list."""
+_LONG = 3600.0
+"""Seconds that a model may take to be loaded, or to be free of jobs."""
 _PATIENCE = 1.0
 """Seconds between two looks whether a worker has left, when nothing is heard."""
 
@@ -36,6 +42,21 @@ async def at_desk(config: Config, say: Callable[[str], None], work: "Callable[[D
         return await work(Desk(broker, say))
     finally:
         await broker.close()
+
+
+async def served(config: Config) -> list[tuple[ModelCard, ModelState]] | None:
+    """The models that workers serve, with their states; None: no broker answers, or no server runs here."""
+    found: list[tuple[ModelCard, ModelState]] = []
+
+    async def look(desk: Desk) -> bool:
+        found.extend(await desk.models())
+        return True
+
+    try:
+        await at_desk(config, lambda _: None, look)
+    except (ConfigError, BrokerUnavailable):
+        return None
+    return found
 
 
 class Desk:
@@ -115,6 +136,39 @@ class Desk:
         now = int(seconds) + int(micros) / 1e6
         self._say_table([heading, *(_line(worker, now) for worker in workers)])
         return True
+
+    async def models(self) -> list[tuple[ModelCard, ModelState]]:
+        """What workers serve, with its states."""
+        registry = Registry(self._broker)
+        await registry.refresh()
+        return [(card, overall(registry.states(card.name))) for card in registry.cards()]
+
+    async def load_models(self, names: Sequence[str], keep_alive: float | None) -> bool:
+        """Have models loaded, and wait for it."""
+        return await self._move(names, lambda registry, name: wishes.load(self._broker, registry, name, keep_alive))
+
+    async def unload_models(self, names: Sequence[str]) -> bool:
+        """Have models unloaded by all workers when their jobs have ended, and wait for it."""
+        return await self._move(names, lambda registry, name: wishes.unload(self._broker, registry, name))
+
+    async def _move(self, names: Sequence[str], tell: "Callable[[Registry, str], Awaitable[wishes.Told]]") -> bool:
+        registry = Registry(self._broker)
+        await registry.start()
+        done = True
+        try:
+            for name in dict.fromkeys(names):
+                try:
+                    card = registry.find(name)
+                    told = await tell(registry, card.name)
+                    states = await wishes.fulfilled(registry, told, _LONG)
+                except VelesioError as error:
+                    self._say(f"{name}: {error.message}")
+                    done = False
+                else:
+                    self._say(f"{card.name}: {', '.join(state.state for state in states) or 'not loaded'}")
+        finally:
+            await registry.close()
+        return done
 
     async def drain_workers(self, names: Sequence[str] | None, *, wait: bool) -> bool:
         """Tell workers to leave, all of them if `names` is None; `wait` until they have left."""

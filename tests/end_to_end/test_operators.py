@@ -40,6 +40,20 @@ def test_the_server_of_this_machine_is_found(start: Start, folder: Path) -> None
     assert (again.returncode, again.stdout) == (1, f"{job}: nothing was done, it is failed\n")
 
 
+def test_models_are_loaded_and_unloaded_from_outside(start: Start, folder: Path) -> None:
+    """`models list` tells the states that workers have told, and `load` and `unload` change them."""
+    start("all", *ECHO).ready()
+
+    def state() -> str:
+        return velesio(folder, "models", "list", settings=ECHO).stdout.splitlines()[1].split()[-2]
+
+    assert state() == "loaded"
+    assert velesio(folder, "models", "unload", "echo").stdout == "echo: unloaded\n"
+    assert state() == "unloaded"
+    assert velesio(folder, "models", "load", "echo", "--keep-alive", "60").stdout == "echo: loaded\n"
+    assert velesio(folder, "models", "load", "ecko").returncode == 1
+
+
 def test_a_drained_worker_ends_without_a_loss(broker_url: str, start: Start, folder: Path) -> None:
     """`workers drain --wait` under load: the worker finishes what it holds, leaves and exits with 0; the other one
     answers the rest."""
