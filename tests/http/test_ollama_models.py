@@ -7,7 +7,7 @@ import pytest
 
 from velesio.backends.base import ModelCard
 from velesio.http.ollama_models import capabilities, details, names_of, running, show, stamp, tagged, tags
-from velesio.queue.registry import WorkerInfo
+from velesio.states import ModelState
 
 CARD = ModelCard(
     name="smollm2",
@@ -71,12 +71,8 @@ def test_times_have_nanoseconds() -> None:
 def test_only_loaded_models_run() -> None:
     """With the time of their end where a worker tells it, far away where it does not."""
     soon = time.time() + 60
-    workers = [
-        WorkerInfo(id="a", info={"loaded": ["smollm2"], "expires": {"smollm2": soon}}),
-        WorkerInfo(id="b", info={"loaded": ["strange"]}),
-        WorkerInfo(id="c"),
-    ]
-    (model,) = running(workers, [CARD, PICTURES])["models"]
+    states = {"smollm2": ModelState(state="loaded", expires_at=soon), "sd": ModelState(state="sleeping")}
+    (model,) = running([CARD, PICTURES], lambda card: states[card.name])["models"]
     assert list(model) == [
         "name",
         "model",
@@ -88,7 +84,7 @@ def test_only_loaded_models_run() -> None:
         "context_length",
     ]
     assert model["expires_at"] == stamp(int(soon * 1e9))
-    (forever,) = running([WorkerInfo(id="a", info={"loaded": ["smollm2"]})], [CARD])["models"]
+    (forever,) = running([CARD], lambda _: ModelState(state="loaded"))["models"]
     assert forever["expires_at"] > stamp(int((soon + 3600) * 1e9))
 
 
@@ -98,6 +94,7 @@ def test_only_loaded_models_run() -> None:
         ({}, ["completion"]),
         ({"chat_template": "{% if tools %}"}, ["completion", "tools"]),
         ({"chat_template": "{{ tools }} <think>"}, ["completion", "tools", "thinking"]),
+        ({"modalities": {"vision": True, "audio": False}}, ["completion", "vision"]),
         ({"generates": False}, ["embedding"]),
         ({"generates": True, "fills_gaps": True}, ["completion", "insert"]),
     ],

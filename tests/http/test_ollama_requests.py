@@ -8,12 +8,12 @@ from hypothesis import given, settings
 
 from tests.http.conftest import ANYTHING, bodies
 from velesio.errors import BadRequest
+from velesio.http.ollama_messages import openai_messages
+from velesio.http.ollama_options import WHOLE_CONTEXT, keep_alive_of
 from velesio.http.ollama_requests import (
-    WHOLE_CONTEXT,
+    Body,
     EmbedBody,
-    GenerateBody,
-    keep_alive_of,
-    openai_messages,
+    PromptBody,
     read_chat,
     read_embed,
     read_embeddings,
@@ -51,6 +51,19 @@ def test_raw_and_suffix_are_other_jobs() -> None:
     infill = generated(suffix="return x")
     assert isinstance(infill, Infill)
     assert (infill.prefix, infill.suffix) == ("Hi", "return x")
+
+
+def test_pictures_stand_before_the_text() -> None:
+    """As files beside the conversation; in a raw prompt their place may be marked."""
+    picture = {"type": "media", "media": 0}
+    said = [{"role": "user", "content": [picture, {"type": "text", "text": "Hi"}]}]
+    for chat in (generated(images=["aGk="]), chatted(messages=[{**HI[0], "images": ["aGk="]}])):
+        assert (chat.messages, chat.media) == (said, (b"hi",))
+    raw = generated(images=["aGk="], raw=True)
+    assert (raw.prompt, raw.media) == ("<__media__>Hi", (b"hi",))
+    marked = generated(prompt="See <__media__>!", images=["aGk="], raw=True)
+    assert (marked.prompt, marked.media) == ("See <__media__>!", (b"hi",))
+    assert generated(prompt="", images=["aGk="]).media == (b"hi",)
 
 
 def test_defaults_are_ollamas() -> None:
@@ -119,6 +132,7 @@ def test_options_of_the_sampling(option: str, value: Any, sampling: dict[str, An
         ({"logprobs": True}, "n_probs", 1),
         ({"logprobs": True, "top_logprobs": 5}, "n_probs", 5),
         ({"top_logprobs": 5}, "n_probs", 0),
+        ({"keep_alive": "1m"}, "keep_alive", 60.0),
     ],
 )
 def test_fields_of_every_job(fields: dict[str, Any], name: str, value: Any) -> None:
@@ -214,7 +228,11 @@ def test_tools_go_to_the_job() -> None:
         ({"think": "very"}, "think"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"stream": "yes"}, "stream"),
-        ({"images": ["aGk="]}, "images"),
+        ({"images": ["not base64!"]}, "images[0]"),
+        ({"images": [""]}, "images[0]"),
+        ({"images": ["not base64!"], "raw": True}, "images[0]"),
+        ({"images": ["aGk="], "suffix": "x"}, "images"),
+        ({"images": "aGk="}, "images"),
         ({"template": "{{ .Prompt }}"}, "template"),
         ({"raw": True, "system": "x"}, "raw"),
         ({"raw": True, "context": [1]}, "raw"),
@@ -235,7 +253,9 @@ def test_what_generate_refuses(fields: dict[str, Any], param: str) -> None:
         ({"messages": ["Hi"]}, "messages[0]"),
         ({"messages": [{"content": "Hi"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}, "messages[0].images"),
+        ({"messages": [{"role": "user", "content": "x", "images": "aGk="}]}, "messages[0].images"),
+        ({"messages": [{"role": "user", "content": "x", "images": [5]}]}, "messages[0].images[0]"),
+        ({"messages": [{"role": "user", "content": "x", "images": ["?"]}]}, "messages[0].images[0]"),
         ({"messages": [{"role": "assistant", "tool_calls": "x"}]}, "messages[0].tool_calls"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0].function"),
         (
@@ -243,7 +263,7 @@ def test_what_generate_refuses(fields: dict[str, Any], param: str) -> None:
             "messages[0].tool_calls[0].function.arguments",
         ),
         ({"tools": {}}, "tools"),
-        ({"tools": [{}]}, "tools[0]"),
+        ({"tools": [{}]}, "tools[0].function"),
     ],
 )
 def test_what_chat_refuses(fields: dict[str, Any], param: str) -> None:
@@ -258,6 +278,7 @@ def test_what_chat_refuses(fields: dict[str, Any], param: str) -> None:
     [
         ({"input": "a"}, Embed(inputs=("a",), truncate=True)),
         ({"input": ["a", "b"], "truncate": False, "dimensions": 3}, Embed(inputs=("a", "b"), dimensions=3)),
+        ({"input": "a", "keep_alive": 0}, Embed(inputs=("a",), truncate=True, keep_alive=0.0)),
         ({"input": []}, None),
         ({}, None),
     ],
@@ -274,7 +295,7 @@ def test_the_older_embeddings_are_not_normalized() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(bodies([GenerateBody, Sampling], prompt=ANYTHING, messages=ANYTHING, options=ANYTHING, format=ANYTHING))
+@given(bodies([Body, PromptBody, Sampling], prompt=ANYTHING, messages=ANYTHING, options=ANYTHING, format=ANYTHING))
 def test_any_body_is_read_or_refused(raw: dict[str, Any]) -> None:
     """Nothing but a refusal comes of nonsense; what is read can be queued."""
     for read in (read_generate, read_chat):

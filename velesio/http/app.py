@@ -15,12 +15,18 @@ from velesio.http import (
     middleware,
     models,
     ollama,
+    ollama_library,
+    openai_audio,
     openai_chat,
     openai_completions,
     openai_predict,
+    openai_responses,
+    openapi,
     pages,
     props,
+    reference_pages,
     rerank,
+    router,
     slots,
     status,
     tokens,
@@ -28,12 +34,13 @@ from velesio.http import (
 )
 from velesio.http.gateway import GATEWAY, Gateway
 
-__all__ = ["Gateway", "build", "runner"]
+__all__ = ["ROUTES", "Gateway", "build", "runner"]
 
-_ROUTES = [
+ROUTES = [
     *pages.ROUTES,
     *status.ROUTES,
     *models.ROUTES,
+    *router.ROUTES,
     *llamacpp.ROUTES,
     *infill.ROUTES,
     *tokens.ROUTES,
@@ -45,11 +52,15 @@ _ROUTES = [
     *openai_chat.ROUTES,
     *openai_completions.ROUTES,
     *openai_predict.ROUTES,
+    *openai_responses.ROUTES,
+    *openai_audio.ROUTES,
     *unity.ROUTES,
     *anthropic.ROUTES,
     *ollama.ROUTES,
+    *ollama_library.ROUTES,
     *earlier.ROUTES,
     *background.ROUTES,
+    openapi.route(reference_pages.operations),
 ]
 
 
@@ -58,7 +69,7 @@ def build(gateway: Gateway) -> web.Application:
     app = web.Application(middlewares=middleware.MIDDLEWARES, client_max_size=gateway.server.max_body)
     app[GATEWAY] = gateway
     pages.setup(app)
-    app.add_routes(_ROUTES)
+    app.add_routes(ROUTES)
     app.on_response_prepare.append(middleware.sign)
     return app
 

@@ -10,11 +10,9 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.backends.base import ModelCard
-from velesio.http import ollama
-from velesio.http.gateway import GATEWAY
+from velesio.http import ollama, ollama_library
 from velesio.http.ollama_models import details
 from velesio.http.ollama_requests import read_chat, read_generate
-from velesio.http.wire import read_object
 from velesio.queue.registry import WorkerInfo
 
 _KINDS = {"text": "llm", "image": "sd"}
@@ -67,7 +65,7 @@ def health_of(cards: Iterable[ModelCard]) -> dict[str, Any]:
 
 
 async def _whole_by_default(request: web.Request) -> dict[str, Any]:
-    return {"stream": False} | await read_object(request, request.app[GATEWAY].server.max_body)
+    return {"stream": False} | await ollama_library.read_body(request)
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
@@ -83,6 +81,6 @@ async def chat(request: web.Request) -> web.StreamResponse:
 ROUTES = [
     web.post("/generate", generate),
     web.post("/chat", chat),
-    web.get("/tags", ollama.list_tags),
+    web.get("/tags", ollama_library.list_tags),
     web.post("/embed", ollama.embed),
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from velesio.errors import ContextExceeded, Unavailable, VelesioError
+from velesio.errors import ContextExceeded, QueueFull, Unavailable, VelesioError
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -53,6 +53,9 @@ def _openai(error: VelesioError) -> dict[str, Any]:
 
 
 def _ollama(error: VelesioError) -> dict[str, Any]:
+    if isinstance(error, QueueFull):
+        # The words by which clients know it.
+        return {"error": f"server busy, please try again.  maximum pending requests exceeded: {error.message}"}
     return {"error": error.message}
 
 
@@ -68,6 +71,8 @@ ANTHROPIC = Family("anthropic", _anthropic, tells_methods=True)
 
 _PLACES = {
     "/chat/completions": OPENAI,
+    "/responses": OPENAI,
+    "/audio": OPENAI,
     "/v1": OPENAI,
     "/v1/health": NATIVE,
     "/v1/messages": ANTHROPIC,

@@ -5,15 +5,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from aiohttp import web
 
 from velesio.errors import VelesioError
 from velesio.http.client_speech import Said, Speech
 from velesio.http.families import OLLAMA
 from velesio.http.ollama_models import now
-from velesio.http.wire import encode
-from velesio.jobs import Chat, Completed, Delta, Event, Started, TextParams, TextResult, TokenProbs
+from velesio.http.wire import encode, json_response
+from velesio.jobs import Chat, Completed, Delta, Dialect, Event, Started, TextParams, TextResult, TokenProbs
 
 HEADERS = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def lines_response(lines: Sequence[Any], *, stream: bool) -> web.Response:
+    """What is known at once, as a stream of lines or as the last of them alone."""
+    if not stream:
+        return json_response(lines[-1])
+    return web.Response(body=b"".join(encode(line) + b"\n" for line in lines), headers=HEADERS)
 
 
 class Writer:
@@ -25,6 +33,8 @@ class Writer:
         self.tools: tuple[dict[str, Any], ...] = params.tools if isinstance(params, Chat) else ()
         self.context: Sequence[int] | None = None
         """Tokens of prompt and answer, for the next request; None: the answer does not tell them."""
+        self.dialect: Dialect | None = None
+        """That of the conversation which became the job's prompt; None: the job knows it."""
         self._in_message = in_message
         self._arrived = arrived
         self._begun = arrived
@@ -32,6 +42,10 @@ class Writer:
     def begin(self) -> None:
         """A worker has begun: what came before counts as loading."""
         self._begun = time.monotonic()
+
+    def speech(self, dialect: Dialect) -> Speech:
+        """Sorts the text of a job that says it has that dialect."""
+        return Speech(self.dialect or dialect, self.tools)
 
     def part(self, content: str = "", thinking: str = "", calls: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """A part of the answer."""
@@ -59,7 +73,7 @@ class Writer:
 
     def whole(self, result: TextResult) -> dict[str, Any]:
         """The answer without streaming."""
-        speech = Speech(result.dialect, self.tools)
+        speech = self.speech(result.dialect)
         calls = _Calls()
         said = calls.finish([*speech.feed(result.text), *speech.end()])
         answer = self.part(
@@ -93,7 +107,7 @@ class Frames:
             return self._lines(said, logprobs_of(event.probs))
         if isinstance(event, Started):
             self._writer.begin()
-            self._speech = Speech(event.dialect, self._writer.tools)
+            self._speech = self._writer.speech(event.dialect)
         elif isinstance(event, Completed) and isinstance(event.result, TextResult):
             rest = self._lines(self._calls.finish(self._speech.end()), {})
             return [*rest, _line(self._writer.last(event.result))]

@@ -2,12 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from velesio.backends.base import ModelCard
-from velesio.queue.registry import WorkerInfo
+from velesio.states import ModelState
 
 TAG = ":latest"
 """What a name without a tag means; the only tag that models have here unless their own names bring one."""
@@ -54,29 +54,21 @@ def _listed(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def running(workers: Iterable[WorkerInfo], cards: Sequence[ModelCard]) -> dict[str, Any]:
+def running(cards: Iterable[ModelCard], state_of: Callable[[ModelCard], ModelState]) -> dict[str, Any]:
     """The answer of `/api/ps`: those of `cards` that a worker has loaded."""
-    until: dict[str, float] = {}
-    for worker in workers:
-        for name in worker.info.get("loaded", []):
-            until[name] = max(until.get(name, 0.0), _expiry(worker, name))
-    return {"models": [_loaded(card, until[card.name]) for card in cards if card.name in until]}
+    states = [(card, state_of(card)) for card in cards]
+    return {"models": [_loaded(card, state.expires_at) for card, state in states if state.state == "loaded"]}
 
 
-def _expiry(worker: WorkerInfo, name: str) -> float:
-    expires = worker.info.get("expires")
-    at = expires.get(name) if isinstance(expires, dict) else None
-    return float(at) if isinstance(at, int | float) and at > 0 else time.time() + _FOR_EVER
-
-
-def _loaded(card: ModelCard, expires: float) -> dict[str, Any]:
+def _loaded(card: ModelCard, expires: float | None) -> dict[str, Any]:
+    until = time.time() + _FOR_EVER if expires is None else expires
     return {
         "name": tagged(card.name),
         "model": tagged(card.name),
         "size": card.bytes,
         "digest": digest(card),
         "details": details(card),
-        "expires_at": stamp(int(expires * 1_000_000_000)),
+        "expires_at": stamp(int(until * 1_000_000_000)),
         # Workers do not tell how much of a model is on a GPU.
         "size_vram": 0,
         "context_length": card.context,
@@ -136,7 +128,8 @@ def capabilities(card: ModelCard) -> list[str]:
         found.append("tools")
     if can_think(card.meta):
         found.append("thinking")
-    return found
+    senses = card.meta.get("modalities") or {}
+    return [*found, *(sense for sense in ("vision", "audio") if senses.get(sense))]
 
 
 def can_think(meta: Mapping[str, Any]) -> bool:

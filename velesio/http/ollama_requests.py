@@ -1,75 +1,48 @@
 """Ollama's request bodies: what they ask for, as params of jobs."""
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import structlog
 
-from velesio.errors import Unsupported
-from velesio.http.conversation import messages_of
-from velesio.http.generation import stops_of
-from velesio.http.sampling import sampling_of
-from velesio.http.wire import INT_MAX, bad_field, convert, explain_type, within
-from velesio.jobs import Chat, Completion, Embed, Grammar, Infill, Sampling
-
-log = structlog.get_logger("velesio.http")
+from velesio.http.conversation import conversation_of
+from velesio.http.embeddings import MOST_INPUTS
+from velesio.http.fields import Fields, given, of, passed, refuse, refused
+from velesio.http.media import Media, decoded
+from velesio.http.ollama_messages import openai_messages, pictures_of
+from velesio.http.ollama_options import keep_alive_of, params_of
+from velesio.http.props import MEDIA_MARKER
+from velesio.http.tools import tools_of
+from velesio.http.wire import bad_field, convert, explain_type, within
+from velesio.jobs import Chat, Completion, Embed, Grammar, Infill
 
 MOST_LOGPROBS = 20
 """Rivals of each token that can be asked for."""
-WHOLE_CONTEXT = 32768
-"""Tokens that `repeat_last_n` -1 looks back on; Ollama means the context by it."""
-
-_DEFAULTS = {"top_p": 0.9, "min_p": 0.0}
-"""Where Ollama's defaults are not llama.cpp's."""
-_SAMPLING = frozenset(field.name for field in msgspec.structs.fields(Sampling))
-_OTHERS = frozenset({"num_predict", "num_keep", "stop"})
-_AT_LOADING = frozenset(
-    {
-        "num_ctx",
-        "num_batch",
-        "num_gpu",
-        "main_gpu",
-        "num_thread",
-        "use_mmap",
-        "use_mlock",
-        "low_vram",
-        "numa",
-        "f16_kv",
-        "vocab_only",
-        "logits_all",
-        "embedding_only",
-        "draft_num_predict",
-    }
-)
-"""What config.toml says for each model."""
-
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
 
 Generating = Completion | Infill | Chat
 
 
-class GenerateBody(msgspec.Struct):
-    """The fields of `/api/generate` and `/api/chat` that one struct can read."""
+class Body(msgspec.Struct):
+    """The fields that `/api/generate` and `/api/chat` share and that one struct can read."""
 
     model: str = ""
-    prompt: str = ""
-    suffix: str = ""
-    system: str = ""
-    template: str = ""
-    context: list[int] = []
     stream: bool = True
-    raw: bool = False
-    images: list[str] = []
     think: bool | str | None = None
     truncate: bool = True
     shift: bool | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+
+
+class PromptBody(msgspec.Struct):
+    """Those that only `/api/generate` has."""
+
+    prompt: str = ""
+    suffix: str = ""
+    system: str = ""
+    context: list[int] = []
+    raw: bool = False
+    images: list[str] = []
 
 
 class EmbedBody(msgspec.Struct):
@@ -94,7 +67,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: float | None = None
     """Seconds; negative: for ever; None: as the server likes."""
     truncate: bool = True
-    """Whether a conversation that is too long loses its oldest messages."""
+    """Whether what is too long is cut: a conversation loses its oldest messages, a prompt its middle."""
     thinks: bool | None = None
     """Whether the model shall think; None: as it likes."""
     remembers: bool = False
@@ -106,33 +79,43 @@ def read_generate(raw: Mapping[str, Any]) -> Asked:
 
     Raises:
         BadRequest: naming the field.
-        Unsupported: pictures, or a template of its own.
+        Unsupported: a template of its own.
     """
-    body = convert(raw, GenerateBody)
-    if body.raw and (body.template or body.system or body.context):
+    body, prompt = convert(raw, Body), convert(raw, PromptBody)
+    if prompt.raw and (prompt.system or prompt.context or raw.get("template")):
         raise bad_field("raw", "raw mode does not support template, system, or context")
-    if body.template:
-        raise Unsupported(
-            "Field 'template': a model's own template renders its prompts; send the whole prompt with raw instead",
-            param="template",
-        )
-    _refuse_pictures(body.images, "images")
-    for index, token in enumerate(body.context):
+    refuse(raw, GENERATE)
+    for index, token in enumerate(prompt.context):
         within(f"context[{index}]", token, 0)
-    return _asked(raw, body, _prompted(raw, body), context=tuple(body.context), remembers=not (body.raw or body.suffix))
+    # What was filled in, or put together by the client itself, is no turn of a conversation.
+    remembers = not (prompt.raw or prompt.suffix or prompt.images)
+    params = _prompted(prompt, _thinking(body.think))
+    return _asked(raw, body, params, context=tuple(prompt.context), remembers=remembers)
 
 
-def _prompted(raw: Mapping[str, Any], body: GenerateBody) -> Generating | None:
+def _prompted(body: PromptBody, thinking: dict[str, Any]) -> Generating | None:
     if body.suffix:
-        return _with(raw, body, Infill(prefix=body.prompt, suffix=body.suffix))
-    if not body.prompt:
+        if body.images:
+            raise bad_field("images", "cannot be seen where a gap before a suffix is filled")
+        return Infill(prefix=body.prompt, suffix=body.suffix)
+    if not body.prompt and not body.images:
         return None
     if body.raw:
-        return _with(raw, body, Completion(prompt=body.prompt))
-    messages = [{"role": "user", "content": body.prompt}]
-    if body.system:
-        messages.insert(0, {"role": "system", "content": body.system})
-    return _with(raw, body, Chat(messages=messages, **_thinking(body.think)))
+        return _raw(body)
+    parts = pictures_of(body.images, "images")
+    said = [*parts, {"type": "text", "text": body.prompt}] if parts else body.prompt
+    system = [{"role": "system", "content": body.system}] if body.system else []
+    talk = conversation_of({"messages": [*system, {"role": "user", "content": said}]})
+    return Chat(messages=talk.messages, media=talk.media, **thinking)
+
+
+def _raw(body: PromptBody) -> Completion:
+    """A prompt that no template renders; pictures whose place it does not mark stand at its beginning."""
+    media = Media()
+    for index, image in enumerate(body.images):
+        media.add(decoded(image, f"images[{index}]"), f"images[{index}]")
+    missing = len(media.files) - body.prompt.count(MEDIA_MARKER) if media.files else 0
+    return Completion(prompt=MEDIA_MARKER * missing + body.prompt, media=media.files)
 
 
 def read_chat(raw: Mapping[str, Any]) -> Asked:
@@ -140,92 +123,42 @@ def read_chat(raw: Mapping[str, Any]) -> Asked:
 
     Raises:
         BadRequest: naming the field.
-        Unsupported: pictures.
     """
-    body = convert({name: value for name, value in raw.items() if name not in {"images", "context"}}, GenerateBody)
+    body = convert(raw, Body)
     messages = raw.get("messages", [])
     if not isinstance(messages, list):
         raise bad_field("messages", "expected a list of messages")
     if not messages:
         return _asked(raw, body, None)
-    chat = Chat(
-        messages=messages_of({"messages": openai_messages(messages)}),
-        tools=tools_of(raw.get("tools")),
-        **_thinking(body.think),
-    )
-    return _asked(raw, body, _with(raw, body, chat))
+    talk = conversation_of({"messages": openai_messages(messages)})
+    tools = tools_of({"tools": raw.get("tools", [])}).tools
+    return _asked(raw, body, Chat(messages=talk.messages, media=talk.media, tools=tools, **_thinking(body.think)))
 
 
-def _asked(raw: Mapping[str, Any], body: GenerateBody, params: Generating | None, **more: Any) -> Asked:
+def _asked(raw: Mapping[str, Any], body: Body, params: Generating | None, **more: Any) -> Asked:
+    """`params` with the fields that every kind of text job has, and what is not the job's."""
     if not body.model:
         raise bad_field("model", "is required: the name of a model, as /api/tags lists them")
+    within("top_logprobs", body.top_logprobs, 0, MOST_LOGPROBS)
+    keep_alive, options = keep_alive_of(raw.get("keep_alive")), params_of(raw.get("options"))
+    if params is not None:
+        params = msgspec.structs.replace(
+            params,
+            shift=body.shift,
+            grammar=grammar_of(raw.get("format")),
+            n_probs=max(1, body.top_logprobs) if body.logprobs else 0,
+            keep_alive=keep_alive,
+            **options,
+        )
     return Asked(
         model=body.model,
         stream=body.stream,
         params=params,
-        keep_alive=keep_alive_of(raw.get("keep_alive")),
+        keep_alive=keep_alive,
         truncate=body.truncate,
         thinks=None if body.think is None else body.think not in {False, "false"},
         **more,
     )
-
-
-def _with(raw: Mapping[str, Any], body: GenerateBody, params: Generating) -> Generating:
-    """`params` with the fields that every kind of text job has."""
-    options = options_of(raw.get("options"))
-    within("top_logprobs", body.top_logprobs, 0, MOST_LOGPROBS)
-    return msgspec.structs.replace(
-        params,
-        sampling=sampling_of(_DEFAULTS | {name: value for name, value in options.items() if name in _SAMPLING}),
-        max_tokens=_limit(options),
-        n_keep=within("options.num_keep", _whole(options, "num_keep", 4), -1),
-        stop=_stops(options.get("stop")),
-        shift=body.shift,
-        grammar=grammar_of(raw.get("format")),
-        n_probs=max(1, body.top_logprobs) if body.logprobs else 0,
-    )
-
-
-def _limit(options: Mapping[str, Any]) -> int:
-    """-1 is until the model ends, -2 until the context is full, which ends it here as well."""
-    return max(-1, within("options.num_predict", _whole(options, "num_predict", -1), -2))
-
-
-def _stops(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, str | list) or (isinstance(value, list) and not all(isinstance(s, str) for s in value)):
-        raise bad_field("options.stop", "expected a string, or a list of strings")
-    return stops_of(value)
-
-
-def _whole(options: Mapping[str, Any], name: str, default: int) -> int:
-    value = options.get(name, default)
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int:
-        raise bad_field(f"options.{name}", "expected an integer")
-    return int(value)
-
-
-def options_of(value: Any) -> dict[str, Any]:
-    """The options that are known; what is not is left out, with a line in the log.
-
-    Raises:
-        BadRequest: no object, or a value of the wrong type.
-    """
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise bad_field("options", 'expected an object, like {"temperature": 0}')
-    known = {name: option for name, option in value.items() if name in _SAMPLING | _OTHERS and option is not None}
-    if known.get("repeat_last_n") == -1:
-        known["repeat_last_n"] = WHOLE_CONTEXT
-    if strange := sorted(value.keys() - _SAMPLING - _OTHERS - _AT_LOADING):
-        log.warning("unknown options ignored", options=strange[:10])
-    if fixed := sorted(value.keys() & _AT_LOADING):
-        log.info("options ignored that config.toml sets for each model", options=fixed)
-    return known
 
 
 def grammar_of(value: Any) -> Grammar | None:
@@ -243,29 +176,6 @@ def grammar_of(value: Any) -> Grammar | None:
     raise bad_field("format", 'expected "json" or a JSON schema')
 
 
-def keep_alive_of(value: Any) -> float | None:
-    """Seconds for which the model stays loaded: a number, or a duration like "5m", "1h30m" or "-1"; negative: for ever.
-
-    Raises:
-        BadRequest: it is something else.
-    """
-    if value is None:
-        return None
-    seconds = value if type(value) in {int, float} else _duration(value) if isinstance(value, str) else None
-    if seconds is None:
-        raise bad_field("keep_alive", 'expected seconds, or a duration like "5m"')
-    return max(-1.0, min(float(seconds), float(INT_MAX)))
-
-
-def _duration(text: str) -> float | None:
-    sign, rest = (-1.0, text[1:]) if text.startswith("-") else (1.0, text)
-    if re.fullmatch(r"\d+(\.\d+)?", rest):
-        return sign * float(rest)
-    if not rest or _DURATION.sub("", rest):
-        return None
-    return sign * sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(rest))
-
-
 def _thinking(think: bool | str | None) -> dict[str, Any]:
     """Fields of `Chat` for `think`: a level is the reasoning effort."""
     if think is None:
@@ -277,101 +187,6 @@ def _thinking(think: bool | str | None) -> dict[str, Any]:
     if think in {"low", "medium", "high", "max"}:
         return {"template_kwargs": {"enable_thinking": True, "reasoning_effort": think}}
     raise bad_field("think", f'{think!r} is none of true, false, "low", "medium", "high", "max"')
-
-
-def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
-    """Tools, which Ollama writes as OpenAI does.
-
-    Raises:
-        BadRequest: naming the tool.
-    """
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise bad_field("tools", "expected a list of tools")
-    for index, tool in enumerate(value):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise bad_field(f"tools[{index}]", 'expected {"type": "function", "function": {"name": "…", …}}')
-    return tuple({"type": "function"} | tool for tool in value)
-
-
-def openai_messages(messages: list[Any]) -> list[dict[str, Any]]:
-    """Ollama's messages as OpenAI's: calls get ids where they have none, and their results refer to them.
-
-    Raises:
-        BadRequest: naming the message.
-        Unsupported: pictures.
-    """
-    calls = _Calls()
-    return [_message(message, f"messages[{index}]", calls) for index, message in enumerate(messages)]
-
-
-class _Calls:
-    """The calls of a conversation that have no result yet, as (id, name)."""
-
-    def __init__(self) -> None:
-        self._open: list[tuple[str, str]] = []
-        self._count = 0
-
-    def add(self, given: Any, name: str) -> str:
-        """The id of one more call."""
-        self._count += 1
-        call_id = given if isinstance(given, str) and given else f"call_{self._count}"
-        self._open.append((call_id, name))
-        return call_id
-
-    def answered(self, given: Any, name: Any) -> str:
-        """The id of the call that a result belongs to: the one that it names, else the oldest of that function, else
-        the oldest."""
-        if isinstance(given, str) and given:
-            return given
-        found = next((call for call in self._open if call[1] == name), self._open[0] if self._open else None)
-        if found is None:
-            return "call_0"
-        self._open.remove(found)
-        return found[0]
-
-
-def _message(message: Any, path: str, calls: _Calls) -> dict[str, Any]:
-    if not isinstance(message, dict):
-        raise bad_field(path, "expected an object with role and content")
-    role, content = message.get("role"), message.get("content") or ""
-    if not isinstance(content, str):
-        raise bad_field(f"{path}.content", "expected a string")
-    _refuse_pictures(message.get("images"), f"{path}.images")
-    read: dict[str, Any] = {"role": role, "content": content}
-    if role == "tool":
-        name = message.get("tool_name") or message.get("name")
-        read["tool_call_id"] = calls.answered(message.get("tool_call_id"), name)
-        return read | ({"name": name} if isinstance(name, str) else {})
-    if isinstance(thinking := message.get("thinking"), str) and thinking:
-        read["reasoning_content"] = thinking
-    if made := message.get("tool_calls"):
-        if not isinstance(made, list):
-            raise bad_field(f"{path}.tool_calls", "expected a list")
-        read["tool_calls"] = [_call(call, f"{path}.tool_calls[{n}]", calls) for n, call in enumerate(made)]
-    return read
-
-
-def _call(call: Any, path: str, calls: _Calls) -> dict[str, Any]:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise bad_field(f"{path}.function", 'expected {"name": "…", "arguments": {…}}')
-    name, arguments = function["name"], function.get("arguments") or {}
-    if not isinstance(arguments, dict):
-        raise bad_field(f"{path}.function.arguments", "expected an object")
-    written = json.dumps(arguments, ensure_ascii=False)
-    return {
-        "id": calls.add(call.get("id"), name),
-        "type": "function",
-        "function": {"name": name, "arguments": written},
-    }
-
-
-def _refuse_pictures(images: Any, path: str) -> None:
-    if images:
-        raise Unsupported(f"Field '{path}': models here read text only; they cannot see pictures", param=path)
 
 
 def read_embed(raw: Mapping[str, Any]) -> tuple[str, Embed | None]:
@@ -386,10 +201,15 @@ def read_embed(raw: Mapping[str, Any]) -> tuple[str, Embed | None]:
         texts = [given] if isinstance(given, str) else msgspec.convert(given, list[str])
     except msgspec.ValidationError as error:
         raise explain_type(str(error), "input") from None
+    if len(texts) > MOST_INPUTS:
+        raise bad_field("input", f"has {len(texts)} items; at most {MOST_INPUTS} are accepted")
     within("dimensions", body.dimensions, 0)
+    keep_alive = keep_alive_of(raw.get("keep_alive"))
     if not texts:
         return body.model, None
-    return body.model, Embed(inputs=tuple(texts), truncate=body.truncate, dimensions=body.dimensions)
+    return body.model, Embed(
+        inputs=tuple(texts), truncate=body.truncate, dimensions=body.dimensions, keep_alive=keep_alive
+    )
 
 
 def read_embeddings(raw: Mapping[str, Any]) -> tuple[str, Embed | None]:
@@ -399,13 +219,75 @@ def read_embeddings(raw: Mapping[str, Any]) -> tuple[str, Embed | None]:
         BadRequest: naming the field.
     """
     body = _embed_body(raw)
-    return body.model, Embed(inputs=(body.prompt,), truncate=True, normalize=-1) if body.prompt else None
+    keep_alive = keep_alive_of(raw.get("keep_alive"))
+    if not body.prompt:
+        return body.model, None
+    return body.model, Embed(inputs=(body.prompt,), truncate=True, normalize=-1, keep_alive=keep_alive)
 
 
 def _embed_body(raw: Mapping[str, Any]) -> EmbedBody:
     body = convert(raw, EmbedBody)
     if not body.model:
         raise bad_field("model", "is required: the name of a model, as /api/tags lists them")
-    keep_alive_of(raw.get("keep_alive"))
-    options_of(raw.get("options"))
+    params_of(raw.get("options"))
     return body
+
+
+MODEL = given(str, "its name as `/api/tags` lists it, with or without `:latest`", required=True)
+_KEEP_ALIVE = given(
+    str | float, 'how long the model stays loaded after this: seconds, `"5m"`, 0: not at all, -1: for ever'
+)
+_SHARED: Fields = {
+    **of(
+        Body,
+        model="",
+        stream="a line of JSON for each piece of text",
+        think="true, false, `low`, `medium`, `high` or `max`; refused for models that cannot",
+        truncate="cut what is too long: a conversation loses its oldest messages, a prompt its middle",
+        shift="go on without the oldest tokens when the context is full; as config.toml says",
+        logprobs="tell how likely each token was",
+        top_logprobs=f"and so many others, at most {MOST_LOGPROBS}; one at least",
+    ),
+    "model": MODEL,
+    "format": given(str | dict[str, Any], '`"json"` for any object, or a JSON schema that the answer keeps to'),
+    "keep_alive": _KEEP_ALIVE,
+    "options": given(dict[str, Any], "sampling and limits, see below", default={}),
+}
+_NO_OPTIONS = passed("they do not change vectors")
+
+GENERATE: Fields = {
+    **_SHARED,
+    **of(
+        PromptBody,
+        prompt="what to answer; empty: only load the model, or with `keep_alive` 0 unload it",
+        suffix="what comes after the answer, for models that fill gaps; such a prompt is not cut",
+        system="what the model is told before",
+        context="tokens of an earlier answer that this one follows",
+        raw="give the prompt to the model as it is",
+        images="pictures in base64, for models that see",
+    ),
+    "template": refused("templates of requests, instead of the model's own or a whole prompt with `raw`, are"),
+}
+CHAT: Fields = {
+    **_SHARED,
+    "messages": given(
+        list[dict[str, Any]],
+        "`role`, `content`, `images` (base64), `thinking`, `tool_calls`, `tool_name`; empty: as an empty prompt",
+        default=[],
+    ),
+    "tools": given(list[dict[str, Any]], "functions that the answer may call", default=[]),
+}
+EMBED: Fields = {
+    "model": MODEL,
+    "input": given(str | list[str], f"one text, or up to {MOST_INPUTS}; none: only load the model", default=[]),
+    "truncate": given(bool, "cut what is longer than the context; false: refuse it", default=True),
+    "dimensions": given(int, "leading values of each vector, normalized again; 0: all", default=0),
+    "keep_alive": _KEEP_ALIVE,
+    "options": _NO_OPTIONS,
+}
+EMBEDDINGS: Fields = {
+    "model": MODEL,
+    "prompt": given(str, "one text; empty: no vector", default=""),
+    "keep_alive": _KEEP_ALIVE,
+    "options": _NO_OPTIONS,
+}
