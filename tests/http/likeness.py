@@ -9,15 +9,37 @@ OURS = {"id", "created", "created_at", "completed_at", "system_fingerprint", "bu
 """Values that every server has of its own."""
 
 
-def differences(ours: bytes, captured: bytes, *, values: bool = True, free: frozenset[str] = frozenset()) -> list[str]:
+def differences(
+    ours: bytes,
+    captured: bytes,
+    *,
+    values: bool = True,
+    free: frozenset[str] = frozenset(),
+    more: frozenset[str] = frozenset(),
+) -> list[str]:
     """Where two JSON documents differ; empty: they are alike. `values`: numbers and texts are compared too, but for
-    those under the keys in `free` and in `OURS`, of which only the type counts."""
+    those under the keys in `free` and in `OURS`, of which only the type counts. Keys in `more` may be ours alone, if
+    they stand after all others."""
     one, two = (json.loads(text, object_pairs_hook=Pairs) for text in (ours, captured))
+    _drop(one, two, more)
     return list(_differences(one, two, "$", values=values, free=free | OURS))
 
 
 class Pairs(list[tuple[str, Any]]):
     """An object, with the order of its keys."""
+
+
+def _drop(ours: Any, theirs: Any, more: frozenset[str]) -> None:
+    """Leaves out what is ours alone, and allowed."""
+    if isinstance(ours, Pairs) and isinstance(theirs, Pairs):
+        known = {key for key, _ in theirs}
+        while ours and ours[-1][0] in more - known:
+            ours.pop()
+        for (_, one), (_, two) in zip(ours, theirs, strict=False):
+            _drop(one, two, more)
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        for one, two in zip(ours, theirs, strict=False):
+            _drop(one, two, more)
 
 
 def _differences(ours: Any, theirs: Any, path: str, *, values: bool, free: frozenset[str]) -> Any:

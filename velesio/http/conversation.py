@@ -71,7 +71,7 @@ def _message(message: Any, path: str, media: Media) -> dict[str, Any]:
     content = message.get("content")
     read = {
         "role": _ROLES[role],
-        "content": "" if content is None and calls else _content(content, f"{path}.content", media),
+        "content": "" if content is None and calls else content_of(content, f"{path}.content", media),
     }
     for name in ("name", "tool_call_id", "reasoning_content"):
         if isinstance(message.get(name), str) and message[name]:
@@ -79,7 +79,13 @@ def _message(message: Any, path: str, media: Media) -> dict[str, Any]:
     return {**read, "tool_calls": calls} if calls else read
 
 
-def _content(content: Any, path: str, media: Media) -> str | list[dict[str, Any]]:
+def content_of(content: Any, path: str, media: Media) -> str | list[dict[str, Any]]:
+    """The content of one message: text, or parts if there are pictures or sounds among them, which go to `media`.
+
+    Raises:
+        BadRequest: naming the part.
+        Unsupported: a kind of content that no model here reads.
+    """
     if isinstance(content, str):
         return content
     if content is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from velesio.http import embeddings, infill, llamacpp, openai_chat, openai_completions, rerank, tokens
+from velesio.http import embeddings, infill, llamacpp, openai_chat, openai_completions, openai_responses, rerank, tokens
 from velesio.http.form import Form
 from velesio.http.origin import Origin
 from velesio.http.wire import bad_field
@@ -14,6 +14,7 @@ from velesio.queue.client import JobRecord
 FORMS: Mapping[str, Form] = {
     **openai_chat.FORMS,
     **openai_completions.FORMS,
+    **openai_responses.FORMS,
     **llamacpp.FORMS,
     **infill.FORMS,
     **tokens.FORMS,

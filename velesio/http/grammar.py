@@ -25,7 +25,7 @@ def grammar_of(raw: Mapping[str, Any]) -> Grammar | None:
     """
     gbnf = _text(raw, "grammar")
     asked = not gbnf and raw.get("json_schema", "") not in _IDLE
-    schema = _schema(raw["json_schema"], "json_schema") if asked else None
+    schema = schema_of(raw["json_schema"], "json_schema") if asked else None
     if not gbnf and schema is None:
         return None
     lazy = _flag(raw, "grammar_lazy")
@@ -76,21 +76,25 @@ def _response_schema(raw: Mapping[str, Any]) -> dict[str, Any] | bool | None:
     kind = form.get("type", "")
     if kind == "json_object":
         if "schema" not in form and raw.get("json_schema", "") not in _IDLE:
-            return _schema(raw["json_schema"], "json_schema")
-        return _schema(form.get("schema") or {}, "response_format.schema")
+            return schema_of(raw["json_schema"], "json_schema")
+        return schema_of(form.get("schema") or {}, "response_format.schema")
     if kind == "json_schema":
         wrapper = form.get("json_schema", {})
         if not isinstance(wrapper, dict):
             raise bad_field("response_format.json_schema", 'expected an object, like {"name": …, "schema": …}')
         schema = wrapper.get("schema")
-        return _schema({} if schema is None else schema, "response_format.json_schema.schema")
+        return schema_of({} if schema is None else schema, "response_format.json_schema.schema")
     if kind not in {"", "text"}:
         raise bad_field("response_format.type", f"must be text, json_object or json_schema, but got {kind!r}")
     return None
 
 
-def _schema(value: Any, path: str) -> dict[str, Any] | bool:
-    """A schema; an empty one means any object."""
+def schema_of(value: Any, path: str) -> dict[str, Any] | bool:
+    """A schema; an empty one means any object.
+
+    Raises:
+        BadRequest: it is none.
+    """
     if value == {}:
         return {"type": "object"}
     if isinstance(value, dict | bool):

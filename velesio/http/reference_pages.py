@@ -10,9 +10,11 @@ from velesio.http import (
     llamacpp,
     lora,
     models,
+    openai_audio,
     openai_chat,
     openai_completions,
     openai_predict,
+    openai_responses,
     props,
     rerank,
     router,
@@ -56,9 +58,11 @@ answer has `X-Request-ID`. Streams end with `[DONE]`; comments keep them alive.
     operations=(
         *openai_chat.API,
         *tokens.COUNT_API,
+        *openai_responses.API,
         *openai_completions.API,
         *embeddings.API,
         *models.ONE_API,
+        *openai_audio.API,
         *openai_predict.API,
     ),
 )

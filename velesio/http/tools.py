@@ -42,23 +42,22 @@ def tools_of(raw: Mapping[str, Any]) -> Tools:
     return Tools(tools, choice, parallel)
 
 
-def function(given: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """One tool as templates expect it, from its name, description, parameters and whether it is strict.
+def function(name: Any, description: Any, parameters: Any, path: str, *, strict: bool = False) -> dict[str, Any]:
+    """One tool as templates expect it; without parameters it takes an empty object.
 
     Raises:
         BadRequest: naming the field.
     """
-    name, description, parameters = given.get("name"), given.get("description"), given.get("parameters")
-    # A function without parameters takes an empty object.
     parameters = {"type": "object", "properties": {}} if parameters is None else parameters
     if not isinstance(name, str) or not name:
         raise bad_field(f"{path}.name", "expected the name of a function")
     if not isinstance(parameters, dict):
         raise bad_field(f"{path}.parameters", "expected a JSON schema, an object")
-    inner: dict[str, Any] = {"name": name, "parameters": parameters}
+    inner: dict[str, Any] = {"name": name}
     if isinstance(description, str):
         inner["description"] = description
-    if given.get("strict") is True:
+    inner["parameters"] = parameters
+    if strict:
         inner["strict"] = True
     tool = {"type": "function", "function": inner}
     try:
@@ -66,6 +65,16 @@ def function(given: Mapping[str, Any], path: str) -> dict[str, Any]:
     except (OverflowError, RecursionError):
         raise bad_field(path, "has a number that is too large, or is nested too deeply") from None
     return tool
+
+
+def described(given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The same from an object with `name`, `description`, `parameters` and `strict`.
+
+    Raises:
+        BadRequest: naming the field.
+    """
+    strict = given.get("strict") is True
+    return function(given.get("name"), given.get("description"), given.get("parameters"), path, strict=strict)
 
 
 def _tools(value: Any) -> tuple[dict[str, Any], ...]:
@@ -84,7 +93,7 @@ def _tool(tool: Any, path: str) -> dict[str, Any]:
     inner = tool.get("function")
     if not isinstance(inner, dict):
         raise bad_field(f"{path}.function", f"expected {_EXAMPLE}")
-    return function(inner, f"{path}.function")
+    return described(inner, f"{path}.function")
 
 
 def _choice(value: Any, tools: tuple[dict[str, Any], ...]) -> tuple[str, tuple[dict[str, Any], ...]]:
@@ -125,7 +134,9 @@ def _allowed(value: Mapping[str, Any], tools: tuple[dict[str, Any], ...]) -> tup
 
 
 FIELDS = {
-    "tools": fields.given(list[dict[str, Any]], f"functions that the answer may call; at most {MOST_TOOLS}", default=[]),
+    "tools": fields.given(
+        list[dict[str, Any]], f"functions that the answer may call; at most {MOST_TOOLS}", default=[]
+    ),
     "tool_choice": fields.given(
         str | dict[str, Any],
         "`auto`, `none`, `required`, one function, or `allowed_tools`",
