@@ -1,0 +1,148 @@
+"""The models that an engine has at hand: its checkpoint, and whatever jobs name besides: VAEs, further checkpoints,
+ControlNets. These are loaded when they are first used, and the longest unused ones are dropped when bytes run short."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from velesio.backends.diffusion import autoencoder, loading, upscale
+from velesio.backends.diffusion.adapters import Adapters
+from velesio.backends.diffusion.autoencoder import Autoencoder
+from velesio.backends.diffusion.controlnet import Control
+from velesio.backends.diffusion.device import Device
+from velesio.backends.diffusion.library import Library
+from velesio.backends.diffusion.loading import Source
+from velesio.backends.diffusion.networks import Networks
+from velesio.backends.diffusion.options import Options
+from velesio.errors import BadRequest
+
+
+class _Sized(Protocol):
+    @property
+    def bytes(self) -> int: ...
+
+
+_Model = TypeVar("_Model", bound=_Sized)
+_OWN_VAE = {"", "automatic", "none"}
+
+
+class Models:
+    """An engine's models by name."""
+
+    def __init__(
+        self, own: Networks, device: Device, library: Library, others: Mapping[str, Source], options: Options
+    ) -> None:
+        """`others`: the further checkpoints that jobs may name."""
+        self.own = own
+        self.library = library
+        self._device = device
+        self._others = others
+        self._options = options
+        self._room = options.cache_bytes or own.blueprint.bytes // 2
+        self._kept: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
+        self._adapters = {"": Adapters(own, library.loras, allow_pickle=options.allow_pickle)}
+        self._digests: dict[Path, str] = {}
+
+    def networks(self, checkpoint: str = "") -> Networks:
+        """A checkpoint's networks; empty: the engine's own.
+
+        Raises:
+            BadRequest: if no checkpoint is called so.
+            ModelLoadFailed: if it cannot be loaded.
+        """
+        if not checkpoint:
+            return self.own
+        source = self.source(checkpoint)
+        return self._get("checkpoint", checkpoint, lambda: loading.load(source, self._device, lambda _part: None))
+
+    def source(self, checkpoint: str) -> Source:
+        """Where a further checkpoint lies.
+
+        Raises:
+            BadRequest: if no checkpoint is called so.
+        """
+        found = self._others.get(checkpoint.partition(" [")[0].removesuffix(".safetensors").removesuffix(".ckpt"))
+        if found is None:
+            there = ", ".join(sorted(self._others)[:8]) or "none"
+            raise BadRequest(f"no checkpoint is called {checkpoint!r}; this worker has {there}", param="checkpoint")
+        return found
+
+    def vae(self, name: str, checkpoint: str = "") -> Autoencoder:
+        """An autoencoder by its file's name, or that of a checkpoint.
+
+        Raises:
+            BadRequest: if there is no such file.
+            ModelLoadFailed: if it cannot be loaded.
+        """
+        own = self.networks(checkpoint)
+        if name.lower() in _OWN_VAE:
+            return own.vae
+        path = self.library.vaes.find(name, "vae")
+        scale, pickles = own.vae.scale, self._options.allow_pickle
+        return self._get("vae", str(path), lambda: autoencoder.load(path, self._device, scale, allow_pickle=pickles))
+
+    def control(self, name: str, checkpoint: str = "") -> Control:
+        """A ControlNet by its file's name, for a checkpoint.
+
+        Raises:
+            BadRequest: if there is no such file.
+            ModelLoadFailed: if it cannot be loaded.
+        """
+        path = self.library.controls.find(name, "controls")
+        networks, pickles = self.networks(checkpoint), self._options.allow_pickle
+        return self._get("control", str(path), lambda: Control.load(path, networks, self._device, allow_pickle=pickles))
+
+    def upscaler(self, name: str) -> str | upscale.Model:
+        """An upscaler by its name: one that is arithmetic stays a name.
+
+        Raises:
+            ModelLoadFailed: if its file cannot be loaded.
+        """
+        path = self.library.upscalers.get(name)
+        if path is None:
+            return name
+        pickles = self._options.allow_pickle
+        return self._get("upscaler", str(path), lambda: upscale.load(path, allow_pickle=pickles))
+
+    def adapters(self, checkpoint: str = "") -> Adapters:
+        """What puts LoRAs onto a checkpoint."""
+        if checkpoint not in self._adapters or self._adapters[checkpoint].networks is not self.networks(checkpoint):
+            self._adapters[checkpoint] = Adapters(
+                self.networks(checkpoint), self.library.loras, allow_pickle=self._options.allow_pickle
+            )
+        return self._adapters[checkpoint]
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file in hexadecimal, computed once; empty for a folder."""
+        if path not in self._digests:
+            if path.is_dir():
+                return ""
+            with path.open("rb") as file:
+                self._digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._digests[path]
+
+    def drop(self) -> None:
+        """Forgets everything but the engine's own checkpoint."""
+        self._kept.clear()
+        self._adapters = {"": self._adapters[""]}
+        self._device.free()
+
+    def _get(self, kind: str, name: str, load: Callable[[], _Model]) -> _Model:
+        key = (kind, name)
+        if key not in self._kept:
+            loaded = load()
+            self._kept[key] = (loaded, loaded.bytes)
+            self._make_room(key)
+        self._kept.move_to_end(key)
+        found: _Model = self._kept[key][0]
+        return found
+
+    def _make_room(self, new: tuple[str, str]) -> None:
+        """Drops the longest unused ones while they take too much; what is new stays whatever its size."""
+        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._room:
+            oldest = next(key for key in self._kept if key != new)
+            del self._kept[oldest]
+            self._adapters.pop(oldest[1], None)
+        self._device.free()

@@ -1,0 +1,222 @@
+"""A request: one job's set of pictures: what was asked, as this model can do it, how far it is, and what came of it."""
+
+import secrets
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from velesio.backends.base import Work
+from velesio.backends.diffusion import given, preview, prompt, samplers, sizes
+from velesio.backends.diffusion.calls import Applied, Setting
+from velesio.backends.diffusion.conditioning import Style
+from velesio.backends.diffusion.models import Models
+from velesio.backends.diffusion.noise import Recipe
+from velesio.backends.diffusion.options import Options
+from velesio.backends.diffusion.samplers import Choice
+from velesio.backends.diffusion.sizes import Size
+from velesio.errors import BadRequest, Unsupported
+from velesio.jobs import Image, ImageResult, Preview, Progress
+
+_SEEDS = 4294967294
+"""Seeds that are drawn lie below this, as A1111's do."""
+_LIMITS: tuple[tuple[str, float, float], ...] = (
+    ("cfg", 0.0, 1000.0),
+    ("denoising", 0.0, 1.0),
+    ("clip_skip", 1, 64),
+    ("refiner_at", 0.0, 1.0),
+    ("noise_multiplier", 0.0, 10.0),
+    ("extra_noise", 0.0, 10.0),
+    ("comma_backtrack", 0, 75),
+)
+"""Fields with the smallest and the largest value that they may have."""
+
+
+class Request:
+    """A job that the engine holds."""
+
+    def __init__(self, work: Work, models: Models, options: Options) -> None:
+        """Looks at everything that can be checked before anything is computed.
+
+        Raises:
+            VelesioError: if the job cannot be served.
+        """
+        params = work.job.params
+        if not isinstance(params, Image):
+            raise Unsupported("this model makes pictures only")
+        _check(params, options)
+        self.work = work
+        self.params = params
+        self.models = models
+        self.options = options
+        self.plan = models.own.blueprint
+        self.choice = samplers.choose(params.sampler, params.schedule)
+        self.second_choice = _second_choice(params, self.choice)
+        self.sizes = self._sizes()
+        self.notes: list[str] = []
+        self.prompt, tags = prompt.tags(params.prompt)
+        self.adapters = self._adapters(tags)
+        self.setting = Setting(
+            adapters=self.adapters,
+            vae=params.vae or options.vae,
+            tiling=params.tiling,
+            owner=work.job.id if params.alone or not options.batching else "",
+        )
+        self.style = Style(params.clip_skip, params.emphasis, params.comma_backtrack)
+        self.seed = params.seed if params.seed >= 0 else secrets.randbelow(_SEEDS)
+        varied = params.variation.seed
+        self.subseed = varied if varied >= 0 else secrets.randbelow(_SEEDS)
+        self.began = time.monotonic()
+        self.pictures: dict[int, bytes] = {}
+        self.texts: dict[int, str] = {}
+        self.maps: list[bytes] = []
+        self.steps = 1
+        """Of all passes over one picture."""
+        self.retried = False
+        """Whether it was tried again after memory ran out."""
+        self._done = [0] * params.batch
+        self._told = 0
+        self._factors = preview.of_checkpoint(self.plan.family.name, self.plan.metadata)
+        if self.sizes.enlarged:
+            self.notes.append(
+                f"drawn at {self.sizes.second or self.sizes.drawn}, the size that this model was made for, and "
+                f"enlarged to {self.sizes.result}"
+            )
+
+    def seed_of(self, index: int) -> int:
+        """Of one picture."""
+        return self.seed if self.params.variation.strength else self.seed + index
+
+    def recipe(self, index: int) -> Recipe:
+        """What one picture's noise is made of."""
+        variation, factor = self.params.variation, self.plan.factor
+        resized = (variation.from_height // factor, variation.from_width // factor)
+        return Recipe(
+            self.seed_of(index),
+            subseed=self.subseed + index,
+            strength=variation.strength,
+            size_from=resized if min(resized) > 0 else None,
+            delta=self.params.solving.seed_delta,
+            source=self.params.noise_source or self.options.noise_source,
+        )
+
+    def watch(self, index: int, begin: int) -> Callable[[int, Tensor], None]:
+        """What is told the steps of a pass that begins after `begin` steps of other passes."""
+
+        def step(number: int, clean: Tensor) -> None:
+            before, self._done[index] = self._done[index], min(begin + number + 1, self.steps)
+            if self.work.job.stream and self._done[index] != before:
+                self._tell(index, clean)
+
+        return step
+
+    def finished(self, index: int, file: bytes, text: str) -> None:
+        """A picture is done."""
+        self.pictures[index], self.texts[index] = file, text
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pictures are."""
+        return len(self.pictures) == self.params.batch
+
+    def result(self, facts: dict[str, str]) -> ImageResult:
+        """All pictures in their order."""
+        order = range(self.params.batch)
+        return ImageResult(
+            pictures=tuple(self.pictures[index] for index in order),
+            seeds=tuple(self.seed_of(index) for index in order),
+            subseeds=tuple(self.subseed + index for index in order),
+            infotexts=tuple(self.texts[index] for index in order),
+            width=self.sizes.result.width,
+            height=self.sizes.result.height,
+            maps=tuple(self.maps),
+            facts=facts,
+            notes=tuple(self.notes),
+        )
+
+    def _tell(self, index: int, clean: Tensor) -> None:
+        done = sum(self._done) // len(self._done)
+        every = self.params.preview_every
+        if every and self._done[index] % every == 0 and self._factors is not None:
+            latent = clean[0].float().cpu().numpy()
+            file = preview.encoded(latent, self._factors, side=self.options.preview_size)
+            self.work.emit(Preview(file, index, self._done[index], self.steps))
+        if done > self._told:
+            self._told = done
+            self.work.emit(Progress(done, self.steps, ms=(time.monotonic() - self.began) * 1000))
+
+    def _sizes(self) -> sizes.Sizes:
+        params, options, plan = self.params, self.options, self.plan
+        width, height = params.width, params.height
+        if params.outpaint is not None:
+            if not params.init:
+                raise BadRequest("outpainting needs a picture to begin with", param="init")
+            width, height = given.outpainted_size(params.init[0], params.outpaint, plan.factor)
+        if params.inpaint is not None and not params.init:
+            raise BadRequest("inpainting needs a picture to begin with", param="init")
+        return sizes.planned(
+            width,
+            height,
+            None if params.init else params.hires,
+            native=options.native or plan.size,
+            factor=plan.factor,
+            most=options.max_pixels,
+            enlarge=options.enlarge,
+        )
+
+    def _adapters(self, tags: tuple[prompt.Tag, ...]) -> tuple[Applied, ...]:
+        """Those that the prompt and the job name; what does not fit is left out with a note."""
+        wanted = [Applied(each.name, each.text, each.unet) for each in self.params.adapters]
+        if self.params.apply_tags:
+            wanted += [Applied(tag.name, tag.text, tag.unet) for tag in tags if tag.kind == "lora"]
+            self.notes += [f"hypernetworks are not supported: {tag.name!r}" for tag in tags if tag.kind != "lora"]
+        kept = []
+        for each in wanted:
+            if reason := self.models.adapters().fits(each.name):
+                self.notes.append(reason)
+            else:
+                kept.append(each)
+        return tuple(kept)
+
+
+def on_device(tensor: Tensor, place: torch.device) -> Tensor:
+    """A tensor of the processor's on the device, in float32."""
+    return tensor.to(place, torch.float32)
+
+
+def size_of(latents: Size, factor: int) -> tuple[int, int]:
+    """Height and width of the latents of a picture."""
+    return latents.height // factor, latents.width // factor
+
+
+def _second_choice(params: Image, first: Choice) -> Choice:
+    hires = params.hires
+    if hires is None or not (hires.sampler or hires.schedule):
+        return first
+    return samplers.choose(hires.sampler or params.sampler, hires.schedule or params.schedule)
+
+
+def _check(params: Image, options: Options) -> None:
+    """
+    Raises:
+        BadRequest: naming the first field that is out of its limits.
+    """
+    for name, low, high in _LIMITS:
+        value = getattr(params, name)
+        if not low <= value <= high:
+            raise BadRequest(f"{name} is {value}; it must lie between {low:g} and {high:g}", param=name)
+    steps = [("steps", params.steps)]
+    if params.hires is not None:
+        steps.append(("hires.steps", params.hires.steps or params.steps))
+        if not 0 <= params.hires.denoising <= 1 or not 0 < params.hires.scale <= 16:
+            raise BadRequest("hires: denoising lies between 0 and 1, scale above 0 and up to 16", param="hires")
+    for name, count in steps:
+        if not 1 <= count <= options.max_steps:
+            raise BadRequest(f"{name} is {count}; this model takes 1 to {options.max_steps}", param=name)
+    if not 1 <= params.batch <= options.max_batch:
+        raise BadRequest(
+            f"{params.batch} pictures in one job; this model draws 1 to {options.max_batch}", param="batch"
+        )
+    if params.seed >= 1 << 63:
+        raise BadRequest("seeds are smaller than 2 to the power of 63", param="seed")
