@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "backends.plugins": {"backends.base", "errors"},
     "backends.base": {"jobs", "errors"},
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
+    "backends.diffusion": {"backends.diffusion", "backends.base", "jobs", "errors"},
     "backends.llama": {"backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
     "dialects": {"dialects", "jobs"},
     "config": {"errors"},

@@ -9,7 +9,7 @@ from velesio.backends.base import Backend, Catalogue, ModelCard, ModelSpec
 from velesio.config import Config
 from velesio.errors import ConfigError
 
-STANDARD = ("llama",)
+STANDARD = ("llama", "diffusion")
 """Backends that look for models even where no `[[models]]` table names them."""
 
 

@@ -113,10 +113,10 @@ def vae_state(network: Any, prefix: str = "first_stage_model.") -> State:
     last = len(network.config["block_out_channels"]) - 1
     state = {}
     for name, tensor in network.state_dict().items():
-        called = re.sub(r"\.up_blocks\.(\d+)\.resnets\.(\d+)\.", lambda m: f".up.{last - int(m[1])}.block.{m[2]}.", name)
         called = re.sub(
-            r"\.up_blocks\.(\d+)\.upsamplers\.0\.", lambda m: f".up.{last - int(m[1])}.upsample.", called
+            r"\.up_blocks\.(\d+)\.resnets\.(\d+)\.", lambda m: f".up.{last - int(m[1])}.block.{m[2]}.", name
         )
+        called = re.sub(r"\.up_blocks\.(\d+)\.upsamplers\.0\.", lambda m: f".up.{last - int(m[1])}.upsample.", called)
         for pattern, replacement in _VAE:
             called = re.sub(pattern, replacement, called)
         attention = ".attn_1." in called and tensor.dim() == 2
