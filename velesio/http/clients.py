@@ -40,16 +40,22 @@ def client_of(headers: Mapping[str, str]) -> Client:
     return Client.OTHER
 
 
-def may_merge(headers: Mapping[str, str]) -> bool:
-    """Whether events that are sent at once may reach the client as one: behind a proxy, which cuts the stream into
-    chunks anew, and on Apple's systems."""
-    return _is_apple(headers.get("User-Agent", "")) or any(name in headers for name in _FORWARDED)
+def may_merge(headers: Mapping[str, str], *, old: bool) -> bool:
+    """Whether events that are sent at once may reach LLMUnity as one: on Apple's systems, and behind a proxy, which
+    cuts the stream into chunks anew.
+
+    A proxy is known by the headers that it adds, by HTTP/1.0 (`old`), which nginx speaks to servers by default, or
+    because it has taken away the `Connection: close` that the native reader sends.
+    """
+    if _is_apple(headers.get("User-Agent", "")) or old or any(name in headers for name in _FORWARDED):
+        return True
+    return client_of(headers) is Client.UNITY and headers.get("Connection", "").lower() != "close"
 
 
 def wants_one_embedding(headers: Mapping[str, str], raw: Mapping[str, Any]) -> bool:
     """Whether `/embeddings` answers with one object, `{"embedding": […]}`, instead of llama.cpp's list: LLMUnity 2
-    reads nothing else. LLMUnity 3, which reads the list, says `stream` in every body."""
-    return client_of(headers) is Client.UNITY_WEB and "stream" not in raw
+    reads nothing else. LLMUnity 3, which reads the list, says `stream` in every body; other clients say `input`."""
+    return client_of(headers) is Client.UNITY_WEB and isinstance(raw.get("content"), str) and "stream" not in raw
 
 
 def _is_apple(agent: str) -> bool:

@@ -171,6 +171,9 @@ def native(
 ) -> dict[str, Any]:
     """An answer in llama.cpp's own shape."""
     used = result.usage
+    settings = generation_settings(generation, params, speech)
+    if result.timings.drafted:
+        settings["speculative.types"] = "draft"
     prompt = params.prompt if isinstance(params, Completion) else result.prompt
     return {
         "index": index,
@@ -181,7 +184,7 @@ def native(
         "model": model,
         "tokens_predicted": used.completion_tokens,
         "tokens_evaluated": used.prompt_tokens,
-        "generation_settings": generation_settings(generation, params, speech),
+        "generation_settings": settings,
         "prompt": prompt if isinstance(prompt, str) else result.prompt,
         "has_new_line": "\n" in result.text,
         "truncated": result.truncated,
@@ -323,7 +326,9 @@ async def answer(request: web.Request, asked: Asked) -> web.StreamResponse:
         if generation.stream:
             await answers.begin()
             framing = unity.framing_for(request, Frames(writer))
-            return await sse.respond(request, unity.answers_for(request, answers), framing, generation.ping_interval)
+            told = unity.answers_for(request, answers)
+            pause = unity.pause_for(request)
+            return await sse.respond(request, told, framing, generation.ping_interval, pause=pause)
         results = await answers.texts()
     return json_response(writer.answer(results))
 

@@ -48,7 +48,7 @@ async def act(request: web.Request) -> web.Response:
         raise bad_field("id_slot", "expected the number of a slot, as in /slots/0?action=erase")
     number = within("id_slot", int(id_slot), 0, INT_MAX)
     body = await _body(request)
-    job = _job(request.query.get("action", ""), number, body.filename)
+    job = job_of(request.query.get("action", ""), number, body.filename)
     card = await find_model(request, body.model or request.query.get("model", ""), "text")
     return json_response(written(job, await ask(request, card.name, job, SlotsResult)))
 
@@ -59,7 +59,12 @@ async def _body(request: web.Request) -> Body:
     return convert(parse_object(request[BODY]) if request[BODY].strip() else {}, Body)
 
 
-def _job(action: str, id_slot: int, filename: str) -> Slots:
+def job_of(action: str, id_slot: int, filename: str) -> Slots:
+    """An action as a job.
+
+    Raises:
+        BadRequest: there is no such action, or it lacks a file.
+    """
     match action:
         case "save" | "restore":
             if not filename:

@@ -12,6 +12,7 @@ from aiohttp import web
 from velesio.errors import VelesioError
 from velesio.http.families import unexpected
 from velesio.http.gateway import GATEWAY, REQUEST_ID
+from velesio.http.recording import Outlet, outlet
 
 log = structlog.get_logger("velesio.http")
 
@@ -58,21 +59,25 @@ async def respond(
     framing: Framing[_E],
     ping_interval: float | None = None,
     headers: Mapping[str, str] = HEADERS,
+    *,
+    pause: float = 0.0,
 ) -> web.StreamResponse:
     """Streams `answers`, whose first event has come; `ping_interval` is in seconds, the server's if None, 0 or less
-    for no pings.
+    for no pings. `pause`: seconds that lie between two events at least, each of them then written alone. What is
+    recorded goes on to its end when the client leaves.
 
     Nothing is raised but the cancellation of the caller: once headers are sent, an error is an event.
     """
     response = web.StreamResponse(headers=headers)
     if ping_interval is None:
         ping_interval = request.app[GATEWAY].server.sse_ping_interval
-    stream = _Stream(response, one_by_one=framing.one_by_one)
+    written = outlet(request, response)
+    stream = _Stream(written, pause, one_by_one=framing.one_by_one)
     try:
-        await response.prepare(request)
+        await written.prepare(request)
         async with _pinging(stream, framing, ping_interval):
             await _copy(request, answers, framing, stream)
-        await response.write_eof()
+        await written.write_eof()
     except ConnectionError:
         # The client has left; leaving the answers' context cancels their jobs.
         log.debug("client left")
@@ -99,13 +104,18 @@ async def _copy(
 class _Stream:
     """The connection, and since when it is silent."""
 
-    def __init__(self, response: web.StreamResponse, *, one_by_one: bool) -> None:
+    def __init__(self, response: Outlet, pause: float, *, one_by_one: bool) -> None:
         self.spoke = time.monotonic()
         self._response = response
+        self._pause = pause
+        self._turn = asyncio.Lock()
         self._one_by_one = one_by_one
 
     async def write(self, frames: Sequence[bytes]) -> None:
         if not frames:
+            return
+        if self._pause:
+            await self._write_apart(frames)
             return
         self.spoke = time.monotonic()
         if self._one_by_one:
@@ -113,6 +123,13 @@ class _Stream:
                 await self._response.write(frame)
         else:
             await self._response.write(b"".join(frames))
+
+    async def _write_apart(self, frames: Sequence[bytes]) -> None:
+        async with self._turn:  # a ping keeps its distance too
+            for frame in frames:
+                await asyncio.sleep(max(0.0, self.spoke + self._pause - time.monotonic()))
+                await self._response.write(frame)
+                self.spoke = time.monotonic()
 
 
 @asynccontextmanager

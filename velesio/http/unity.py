@@ -2,29 +2,29 @@
 
 Its reader takes each HTTP chunk for one event, whole and small; a client that got anything else sends its request again
 and shows the text twice. So its streams are compact: below `LIMIT` bytes an event, without the settings and the prompt
-at the end, and, where something between may join what is sent together, with a pause after each.
+at the end, and, where something between may join what is sent together, with a pause between them.
 """
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from velesio.errors import VelesioError
-from velesio.http import sse
+from velesio.http import lora, slots, sse
 from velesio.http.clients import client_of, may_merge, wants_one_embedding
-from velesio.http.dispatch import Numbered, find_model
-from velesio.http.gateway import BODY
-from velesio.http.wire import encode, json_response, parse_object
-from velesio.jobs import Delta, Event
+from velesio.http.dispatch import Numbered, ask, find_model
+from velesio.http.gateway import BODY, GATEWAY
+from velesio.http.wire import convert, encode, json_response, parse_object, read_bytes, read_object, within
+from velesio.jobs import Delta, Event, SlotsResult
 
 LIMIT = 4000
 """Bytes of an event at most: cpp-httplib hands on 4,096 at a time, of which 6 are the mark of the chunk."""
 
-PAUSE = 0.02
-"""Seconds between two events where they may merge: 50 a second still read as a flow."""
+PAUSE = 0.04
+"""Seconds between two events where they may merge: 25 a second still read as a flow."""
 
 _HEAD = b"data: "
 _SPARE = ("generation_settings", "prompt")
@@ -41,18 +41,20 @@ def framing_for(request: web.Request, framing: sse.Framing[Event]) -> sse.Framin
 
 
 def answers_for(request: web.Request, answers: AsyncIterable[Sequence[Numbered]]) -> AsyncIterable[Sequence[Numbered]]:
-    """`answers`, so slow that each event arrives alone, where the client of `request` needs that."""
-    if client_of(request.headers).is_unity and may_merge(request.headers):
-        return paced(answers, PAUSE)
-    return answers
+    """`answers`, of which texts that come together are one, where the client of `request` gets them with pauses."""
+    return _joined(answers) if pause_for(request) else answers
 
 
-async def paced(answers: AsyncIterable[Sequence[Numbered]], pause: float) -> AsyncIterator[Sequence[Numbered]]:
-    """One event at a time, with `pause` seconds after each; texts that came together are one."""
+def pause_for(request: web.Request) -> float:
+    """Seconds between two events for the client of `request`; 0: none are needed."""
+    headers = request.headers
+    apart = client_of(headers).is_unity and may_merge(headers, old=request.version < HttpVersion11)
+    return PAUSE if apart else 0.0
+
+
+async def _joined(answers: AsyncIterable[Sequence[Numbered]]) -> AsyncIterator[Sequence[Numbered]]:
     async for batch in answers:
-        for event in merged(batch):
-            yield [event]
-            await asyncio.sleep(pause)
+        yield merged(batch)
 
 
 def merged(batch: Sequence[Numbered]) -> list[Numbered]:
@@ -139,11 +141,9 @@ def one_embedding(handle: _Handler) -> _Handler:
 
     async def handle_by_client(request: web.Request) -> web.Response:
         response = await handle(request)
-        if not isinstance(response.body, bytes) or not wants_one_embedding(
-            request.headers, parse_object(request[BODY])
-        ):
+        if not wants_one_embedding(request.headers, parse_object(request[BODY])):
             return response
-        first = msgspec.json.decode(response.body)[0]
+        (first,) = msgspec.json.decode(response.body)  # type: ignore[arg-type]  # the handler writes JSON
         return json_response({"embedding": first["embedding"][0]})
 
     return handle_by_client
@@ -181,15 +181,36 @@ def template_name(template: str) -> str:
 
 async def template(request: web.Request) -> web.Response:
     """`GET` or `POST /template`: LLMUnity's name for the chat template of the model, by default the first one."""
-    body = await request.read()
+    body = await read_bytes(request, request.app[GATEWAY].server.max_body)
     named = parse_object(body).get("model") if body.strip() else request.query.get("model")
     card = await find_model(request, named if isinstance(named, str) else "", "text")
-    return json_response({"template": template_name(_template_of(card.meta))})
+    return json_response({"template": template_name(str(card.meta.get("chat_template", "")))})
 
 
-def _template_of(meta: Mapping[str, Any]) -> str:
-    found = meta.get("chat_template", "")
-    return found if isinstance(found, str) else ""
+class SlotBody(msgspec.Struct):
+    """The fields of `POST /slots`."""
+
+    id_slot: int = 0
+    action: str = ""
+    filepath: str = ""
+    model: str = ""
 
 
-ROUTES = [web.get("/template", template), web.post("/template", template)]
+async def act_on_slot(request: web.Request) -> web.Response:
+    """`POST /slots`: what llama.cpp's server does at `/slots/{id}`, in the words of LLMUnity 1 and 2."""
+    body = convert(await read_object(request, request.app[GATEWAY].server.max_body), SlotBody)
+    within("id_slot", body.id_slot, 0)
+    # Files of slots lie in a folder of the model's, wherever the game keeps its own.
+    name = re.split(r"[/\\]", body.filepath)[-1]
+    job = slots.job_of(body.action, body.id_slot, name)
+    card = await find_model(request, body.model, "text")
+    return json_response(slots.written(job, await ask(request, card.name, job, SlotsResult)))
+
+
+ROUTES = [
+    web.get("/template", template),
+    web.post("/template", template),
+    web.post("/slots", act_on_slot),
+    web.get("/lora-adapters-list", lora.listing),
+    web.post("/lora-adapters-list", lora.listing),
+]
