@@ -15,7 +15,7 @@ from tests.end_to_end.process import Server
 def velesio() -> Iterator[Server]:
     """A server process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    server = Server("all", folder)
+    server = Server("all", folder, "backends.llama.pooling=mean")
     try:
         yield server.ready()
     finally:

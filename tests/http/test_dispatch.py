@@ -11,7 +11,7 @@ from tests.http.conftest import SPECS, Site, StartSite, counted, until
 from velesio.backends.base import ModelCard, ModelSpec
 from velesio.config import ServerSection
 from velesio.errors import Forbidden, JobCancelled, ModelNotFound, NoWorker, VelesioError, WorkerLost
-from velesio.http.dispatch import Answers, choose_model, cost_of, unknown_model
+from velesio.http.dispatch import Answers, choose_model, cost_of, error_of, unknown_model
 from velesio.http.keys import LOCAL, Credential
 from velesio.jobs import (
     Cancelled,
@@ -374,3 +374,10 @@ async def test_times_to_tokens_are_measured(site: Site) -> None:
 def test_the_specs_have_a_name_with_a_slash() -> None:
     """The tests of paths rely on it."""
     assert any("/" in alias for alias in SPECS[0].aliases)
+
+
+def test_a_failure_names_the_field_at_fault() -> None:
+    """Where the worker did; other details stay details."""
+    error = error_of(Failed("invalid_request", "no such token", details={"param": "logit_bias", "n_vocab": 5}))
+    assert (error.param, error.details) == ("logit_bias", {"n_vocab": 5})
+    assert error_of(Failed("job_failed", "broken")).param is None

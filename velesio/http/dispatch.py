@@ -36,6 +36,7 @@ from velesio.http.gateway import (
     port_name,
 )
 from velesio.http.keys import Credential
+from velesio.http.recording import recorded
 from velesio.jobs import (
     Aside,
     Cancelled,
@@ -261,7 +262,8 @@ async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator
         request[QUEUED] = True
         if len(jobs) == 1:
             request[JOB_ID] = jobs[0].id
-        yield answers
+        async with recorded(request, jobs):
+            yield answers
 
 
 async def ask(request: web.Request, model: str, params: Aside, kind: type[_R]) -> _R:
@@ -410,7 +412,11 @@ class Answers:
 def error_of(event: Failed | Cancelled) -> VelesioError:
     """What is raised for a job that was not done."""
     if isinstance(event, Failed):
-        return from_code(event.code, event.message, event.details)
+        details = dict(event.details)
+        param = details.pop("param", None)
+        error = from_code(event.code, event.message, details)
+        error.param = param if isinstance(param, str) else None
+        return error
     return from_code("cancelled", f"the job was cancelled: {event.reason}" if event.reason else "")
 
 

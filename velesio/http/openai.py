@@ -99,8 +99,8 @@ async def answer(
     jobs = jobs_of(request, card.name, asked.params, stream=generation.stream)
     async with answers_to(request, jobs) as answers:
         if generation.stream:
-            await answers.begin()
             framing = frames(asked, card.name, answers.ids[0])
+            await answers.begin()
             return await sse.respond(request, answers, framing, generation.ping_interval)
         results = await answers.texts()
     return json_response(whole(asked, card.name, answers.ids[0], results))

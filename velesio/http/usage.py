@@ -22,6 +22,7 @@ class Stopwatch:
     own times come with the end."""
 
     def __init__(self) -> None:
+        """Made when the request is queued."""
         self._began = time.monotonic()
         self._first = 0.0
         self._prompt_tokens = 0
