@@ -45,6 +45,9 @@ class ServerSection(Section, frozen=True, kw_only=True):
     keepalive_timeout: Seconds = 75.0
     sse_ping_interval: Seconds = 15.0
     loading_wait: Annotated[float, Meta(ge=0)] = 0.0
+    stream_ttl: Seconds = 300.0
+    stream_bytes: PositiveInt = 4 * _MIB
+    stream_limit: PositiveInt = 16
 
 
 class PortsSection(Section, frozen=True, kw_only=True):
@@ -79,6 +82,7 @@ class QueueSection(Section, frozen=True, kw_only=True):
     tenant_cap: PositiveInt = 100
     deadline: Seconds = 300.0
     result_ttl: Seconds = 3600.0
+    answered_ttl: Seconds = 60.0
     failed_ttl: Seconds = 7 * 86400.0
     idempotency_ttl: Seconds = 86400.0
     dead_letters: PositiveInt = 1000

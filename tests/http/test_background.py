@@ -133,8 +133,8 @@ async def test_a_result_that_is_not_there_yet_says_when(start_site: StartSite) -
     """409 with the state, the place and a time to wait; the same time goes with the state itself."""
     site = await start_site(specs=(SLOW,))
     running = await queued(site, FOREVER)
-    waiting = await queued(site, {**NATIVE, "priority": "normal", "timeout": 60})
     await until_state(site, running, "running")
+    waiting = await queued(site, {**NATIVE, "priority": "normal", "timeout": 60})
     answer = await site.get(f"/v1/jobs/{waiting}/result")
     assert error_in(answer) == (409, "job_unfinished")
     assert (answer.json()["error"]["state"], answer.json()["error"]["position"]) == ("queued", 0)

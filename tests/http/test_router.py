@@ -40,6 +40,7 @@ def said(answer: Answer) -> tuple[int, str]:
 
 async def test_models_are_unloaded_and_loaded(site: Site) -> None:
     """Each is `{"success": true}`, and the list says what has become of them."""
+    await status_is(site, "two", "loaded")
     assert await statuses(site) == {"one": "loaded", "two": "loaded"}
     for path, state in (("/models/unload", "unloaded"), ("/models/load", "loaded")):
         answer = await site.post(path, {"model": "two"})
@@ -118,6 +119,7 @@ async def listening(site: Site) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
 
 async def test_events_tell_what_becomes_of_a_model(site: Site) -> None:
     """Unloaded, then loading with its progress, then loaded with what it is."""
+    await status_is(site, "two", "loaded")
     async with listening(site) as heard, asyncio.timeout(10):
         await site.post("/models/unload", {"model": "two"})
         assert await heard.get() == {"model": "two", "event": "model_status", "data": {"status": "unloaded"}}

@@ -29,6 +29,7 @@ from velesio.http import (
     router,
     slots,
     status,
+    streams,
     tokens,
     unity,
 )
@@ -60,6 +61,7 @@ ROUTES = [
     *ollama_library.ROUTES,
     *earlier.ROUTES,
     *background.ROUTES,
+    *streams.ROUTES,
     openapi.route(reference_pages.operations),
 ]
 

@@ -21,7 +21,8 @@ from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of
 from velesio.http.origin import Origin
-from velesio.http.replay import Frames, Replay
+from velesio.http.relay import Relay
+from velesio.http.replay import Frames
 from velesio.http.wire import bad_field, convert, encode, json_response, read_object
 from velesio.jobs import (
     Cancelled,
@@ -174,14 +175,14 @@ async def events(request: web.Request) -> web.StreamResponse:
         raise JobNotFound("this job keeps no events: it was not made in the background; its asker was answered")
     kept = await gateway.queue.request(record.id)
     async with aclosing(follow(gateway.broker, record.id, _after(request))) as batches:
-        replay = Replay(batches)
-        if record.state.final and not await replay.begin():
+        relay = Relay(batches)
+        if record.state.final and not await relay.begin():
             return web.Response(status=204)
-        gateway.answers.add(replay)
+        gateway.answers.add(relay)
         try:
-            return await sse.respond(request, replay, Frames(record, kept))
+            return await sse.respond(request, relay, Frames(record, kept))
         finally:
-            gateway.ended(replay)
+            gateway.ended(relay)
 
 
 def _after(request: web.Request) -> int:

@@ -75,6 +75,8 @@ _PLACES = {
     "/audio": OPENAI,
     "/v1": OPENAI,
     "/v1/health": NATIVE,
+    "/v1/stream": NATIVE,
+    "/v1/streams": NATIVE,
     "/v1/messages": ANTHROPIC,
     "/api": OLLAMA,
     "/chat": OLLAMA,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
@@ -12,6 +12,7 @@ from velesio.errors import ShuttingDown, VelesioError
 from velesio.http.keys import Credential, KeyRing
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
+from velesio.queue.recordings import Recorder
 from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox
 
@@ -19,6 +20,9 @@ log = structlog.get_logger("velesio.http")
 
 LOADING = "the first model is being loaded"
 NO_MODEL = "no worker serves a model"
+
+
+T = TypeVar("T")
 
 
 class Stream(Protocol):
@@ -106,12 +110,17 @@ class Gateway:
         self.answers.discard(answers)
         self._idle.set()
 
-    async def see_through(self, work: Coroutine[Any, Any, None]) -> None:
+    async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end even if the caller is cancelled meanwhile."""
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        await asyncio.shield(task)
+        task.add_done_callback(self._seen_through)
+        return await asyncio.shield(task)
+
+    def _seen_through(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.debug("work ended with an error", error=str(error))  # told to the caller, if it is still there
 
 
 GATEWAY = web.AppKey("gateway", Gateway)
@@ -137,5 +146,7 @@ BODY = web.RequestKey("body", bytes)
 """The body as it came, once it is read."""
 REPLAYED = web.RequestKey("replayed", bool)
 """Set where the answer is that of an earlier request."""
+RECORDER = web.RequestKey("recorder", Recorder)
+"""Set where what is streamed is kept for a client that comes back."""
 SCALES = web.RequestKey("scales", tuple[tuple[int, float], ...])
 """Scales of the found model's adapters, where clients have set them."""

@@ -18,6 +18,7 @@ from velesio.http import dispatch
 from velesio.http.dispatch import Answers
 from velesio.http.gateway import ARRIVED, BODY, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.origin import Origin
+from velesio.http.recording import recorded
 from velesio.jobs import Delta, Event, Job
 from velesio.queue.client import Ticket
 from velesio.queue.outputs import Restarted, Said, follow
@@ -89,7 +90,8 @@ async def _answers_of(request: web.Request, jobs: Sequence[Job], key: str) -> As
         gateway.answers.add(answers)
         stack.callback(gateway.ended, answers)
         stack.push_async_callback(answers.close)
-        yield answers
+        async with recorded(request, known):
+            yield answers
 
 
 async def _tickets(gateway: Gateway, jobs: Sequence[Job], key: str, origin: Origin) -> list[Ticket]:

@@ -15,6 +15,7 @@ from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, Vel
 from velesio.http import openapi, status
 from velesio.http.families import ANTHROPIC, family_of, headers_of, unexpected
 from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, REQUEST_ID
+from velesio.http.recording import outlive
 from velesio.http.wire import json_response
 
 log = structlog.get_logger("velesio.http")
@@ -171,4 +172,4 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Idempotent-Replayed"] = "true"
 
 
-MIDDLEWARES = [observe, shape_errors, preflight, authenticate]
+MIDDLEWARES = [observe, shape_errors, preflight, authenticate, outlive]

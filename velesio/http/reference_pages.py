@@ -19,6 +19,7 @@ from velesio.http import (
     rerank,
     router,
     slots,
+    streams,
     tokens,
 )
 from velesio.http.operations import Operation
@@ -45,6 +46,7 @@ content.
         *lora.API,
         *models.API,
         *router.API,
+        *streams.API,
     ),
 )
 OPENAI = Page(

@@ -1,7 +1,5 @@
 """Replay: a background job's log as server-sent events, from any of its ids on."""
 
-import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from velesio.errors import VelesioError
@@ -13,52 +11,6 @@ from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Failed, Final, Preview, Progress, Started
 from velesio.queue.client import JobRecord
 from velesio.queue.outputs import Restarted, Said
-
-
-class Replay:
-    """A log on its way to a client: batches of what it says, with the index that streams of several jobs have."""
-
-    def __init__(self, batches: AsyncGenerator[list[Said], None]) -> None:
-        self._batches = batches
-        self._first: list[Said] | None = None
-        self._aborted: asyncio.Future[VelesioError] = asyncio.get_running_loop().create_future()
-
-    async def begin(self) -> bool:
-        """Read the first batch. False: there is none."""
-        self._first = await anext(self._batches, None)
-        return self._first is not None
-
-    def abort(self, error: VelesioError) -> None:
-        """Make the iteration raise `error`, now or at its next step."""
-        if not self._aborted.done():
-            self._aborted.set_result(error)
-
-    def __aiter__(self) -> "Replay":
-        return self
-
-    async def __anext__(self) -> list[tuple[int, Said]]:
-        batch, self._first = self._first, None
-        if batch is None:
-            batch = await self._next()
-        if batch is None:
-            raise StopAsyncIteration
-        return [(0, said) for said in batch]
-
-    async def _next(self) -> list[Said] | None:
-        reading = asyncio.create_task(self._read())
-        either: set[asyncio.Future[Any]] = {reading, self._aborted}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            reading.cancel()
-            await asyncio.wait({reading})
-        if self._aborted.done():
-            reading.cancelled() or reading.exception()  # whatever it was, the stream is over
-            raise self._aborted.result()
-        return reading.result()
-
-    async def _read(self) -> list[Said] | None:
-        return await anext(self._batches, None)
 
 
 class Frames:

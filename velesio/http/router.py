@@ -1,7 +1,7 @@
 """llama.cpp's multi-model mode: loads and unloads models, and tells what becomes of them."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.keys import Credential
 from velesio.http.models import FACTS, status
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
+from velesio.http.relay import Relay
 from velesio.http.wire import bad_field, encode, json_response, read_object
 from velesio.queue import wishes
 from velesio.queue.registry import Registry
@@ -70,45 +71,28 @@ async def download(request: web.Request) -> web.Response:  # noqa: ARG001
 async def events(request: web.Request) -> web.StreamResponse:
     """`GET /models/sse`: what becomes of the models that the key may use, from now on."""
     gateway = request.app[GATEWAY]
-    news = _News(gateway.registry, request[CREDENTIAL])
-    gateway.answers.add(news)
-    try:
-        return await sse.respond(request, news, _Frames())
-    finally:
-        gateway.ended(news)
+    async with aclosing(_news(gateway.registry, request[CREDENTIAL])) as news:
+        relay = Relay(news)
+        gateway.answers.add(relay)
+        try:
+            return await sse.respond(request, relay, _Frames())
+        finally:
+            gateway.ended(relay)
 
 
-class _News:
+async def _news(registry: Registry, credential: Credential) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
     """Changes of models, as batches of events."""
+    seen = _look(registry, credential)
+    while True:
+        await registry.changed(_PATIENCE)
+        earlier, seen = seen, _look(registry, credential)
+        if found := changes(earlier, seen):
+            yield found
 
-    def __init__(self, registry: Registry, credential: Credential) -> None:
-        self._registry = registry
-        self._credential = credential
-        self._seen = self._look()
-        self._aborted: asyncio.Future[VelesioError] = asyncio.get_running_loop().create_future()
 
-    def abort(self, error: VelesioError) -> None:
-        """Make the iteration raise `error`."""
-        if not self._aborted.done():
-            self._aborted.set_result(error)
-
-    async def __aiter__(self) -> AsyncIterator[list[tuple[int, dict[str, Any]]]]:
-        while True:
-            changed = asyncio.ensure_future(self._registry.changed(_PATIENCE))
-            either: set[asyncio.Future[Any]] = {changed, self._aborted}
-            try:
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()
-            if self._aborted.done():
-                raise self._aborted.result()
-            earlier, self._seen = self._seen, self._look()
-            if found := list(changes(earlier, self._seen)):
-                yield [(0, event) for event in found]
-
-    def _look(self) -> dict[str, tuple[ModelCard, ModelState]]:
-        cards = visible_cards(self._registry, self._credential)
-        return {card.name: (card, overall(self._registry.states(card.name))) for card in cards}
+def _look(registry: Registry, credential: Credential) -> dict[str, tuple[ModelCard, ModelState]]:
+    cards = visible_cards(registry, credential)
+    return {card.name: (card, overall(registry.states(card.name))) for card in cards}
 
 
 Seen = Mapping[str, tuple[ModelCard, ModelState]]

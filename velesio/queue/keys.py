@@ -28,6 +28,10 @@ class Keys:
         """Stream: the output log of a job that no gateway watches."""
         return f"{self.root}o:{job_id}"
 
+    def recordings(self, owner: str) -> str:
+        """Sorted set: names of an owner's recordings; with more parts, the recordings."""
+        return f"{self.root}s:{owner}"
+
     def blob(self, name: str) -> str:
         """String: a large input or result."""
         return f"{self.root}b:{name}"
