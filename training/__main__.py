@@ -32,10 +32,12 @@ class Plan:
     autoencoder_steps: int
     denoiser_steps: int
     judged: int
+    sampling: int
+    """Steps of each picture that is looked at."""
 
 
-FULL = Plan(pictures=16000, autoencoder_steps=4500, denoiser_steps=9000, judged=100)
-QUICK = Plan(pictures=48, autoencoder_steps=3, denoiser_steps=3, judged=2)
+FULL = Plan(pictures=16000, autoencoder_steps=4500, denoiser_steps=9000, judged=100, sampling=20)
+QUICK = Plan(pictures=48, autoencoder_steps=3, denoiser_steps=3, judged=2, sampling=1)
 SIDE = 64
 
 
@@ -45,13 +47,14 @@ def autoencoder_of(folder: Path, plan: Plan) -> AutoencoderKL:
     if not finished.exists():
         model = train_autoencoder(folder, side=SIDE, pictures=plan.pictures // 2, steps=plan.autoencoder_steps)
         model.save_pretrained(finished)
-    return AutoencoderKL.from_pretrained(finished).requires_grad_(False).eval()
+    return AutoencoderKL.from_pretrained(finished, low_cpu_mem_usage=False).requires_grad_(False).eval()
 
 
 def train(folder: Path, plan: Plan) -> StableDiffusionPipeline:
     """Trains what is not yet trained."""
     autoencoder = autoencoder_of(folder, plan)
-    return train_denoiser(folder, autoencoder, side=SIDE, pictures=plan.pictures, steps=plan.denoiser_steps)
+    measures = {"side": SIDE, "pictures": plan.pictures, "steps": plan.denoiser_steps, "sampling": plan.sampling}
+    return train_denoiser(folder, autoencoder, **measures)
 
 
 def main() -> None:
@@ -70,7 +73,7 @@ def main() -> None:
     pipeline = train(options.work, plan)
     path = (options.out or options.work) / f"{NAME}.safetensors"
     export(pipeline, path, ABOUT)
-    score = evaluate(partial(sample, pipeline), options.work, plan.judged)
+    score = evaluate(partial(sample, pipeline, steps=plan.sampling), options.work, plan.judged)
     logging.getLogger("training").info("%s, %.1f MB: %s", path, path.stat().st_size / 1e6, score)
 
 

@@ -140,7 +140,15 @@ def choose(
 
 
 def train_denoiser(
-    folder: Path, autoencoder: AutoencoderKL, *, side: int, pictures: int, steps: int, batch: int = 32, seed: int = 2
+    folder: Path,
+    autoencoder: AutoencoderKL,
+    *,
+    side: int,
+    pictures: int,
+    steps: int,
+    sampling: int = 20,
+    batch: int = 32,
+    seed: int = 2,
 ) -> StableDiffusionPipeline:
     """Trains, or goes on with, the UNet and the text encoder in `folder`."""
     torch.manual_seed(seed)
@@ -162,7 +170,7 @@ def train_denoiser(
         return (functional.mse_loss(guessed, noise, reduction="none").mean(dim=(1, 2, 3)) * weight).mean()
 
     def watch() -> None:
-        sheet(sample(pipeline, SHOWN, steps=14), columns=8, scale=2).save(folder / "denoiser.png")
+        sheet(sample(pipeline, SHOWN, steps=sampling), columns=8, scale=2).save(folder / "denoiser.png")
         unet.save_pretrained(folder / "unet")
         text.save_pretrained(folder / "text_encoder")
 
