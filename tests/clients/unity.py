@@ -3,7 +3,7 @@
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,9 @@ OLDER = SAMPLING | {
 """What version 2 sends."""
 
 
+NOTHING: Mapping[str, str] = {}
+
+
 class Broken(Exception):
     """The client could not read what came; it would try again."""
 
@@ -55,8 +58,10 @@ class ServerError(Exception):
 class Native:
     """Version 3: cpp-httplib, which hands each chunk on as it comes, and a reader that takes each for one event."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, added: Mapping[str, str] = NOTHING) -> None:
+        """`added`: headers that a proxy would add."""
         self._port = port
+        self._added = _lines(added)
         self.events: list[dict[str, Any]] = []
 
     @property
@@ -109,6 +114,7 @@ class Native:
             "Cache-Control: no-cache",
             "Connection: close",
             f"Content-Length: {len(payload)}",
+            *self._added,
         ]
         if path == "/health":
             head.append("User-Agent: cpp-httplib/0.35.0")
@@ -123,6 +129,10 @@ class Native:
                 assert reader.readline() == b"\r\n"
             connection.sendall(payload)
             return _answer(reader, take)
+
+
+def _lines(headers: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in headers.items()]
 
 
 def _answer(reader: Any, take: Callable[[bytes], bool] | None) -> tuple[int, bytes]:
@@ -166,8 +176,9 @@ class Web:
 
     AGENT = "UnityPlayer/2022.3.20f1 (UnityWebRequest/1.0, libcurl/8.5.0-DEV)"
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, added: Mapping[str, str] = NOTHING) -> None:
         self._port = port
+        self._added = _lines(added)
         self.texts: list[str] = []
         """What the game was shown, longer each time."""
 
@@ -217,6 +228,7 @@ class Web:
             "Content-Type: application/json",
             "X-Unity-Version: 2022.3.20f1",
             f"Content-Length: {len(payload)}",
+            *self._added,
         ]
         with socket.create_connection(("127.0.0.1", self._port), 60) as connection:
             connection.sendall("\r\n".join([*head, "", ""]).encode() + payload)

@@ -39,17 +39,21 @@ def test_clients_by_their_headers(headers: dict[str, str], client: Client) -> No
 
 
 @pytest.mark.parametrize(
-    ("headers", "merges"),
+    ("headers", "old", "merges"),
     [
-        (NATIVE_STREAM, False),
-        (NATIVE_STREAM | {"User-Agent": APPLE}, True),
-        (NATIVE_STREAM | {"X-Forwarded-For": "10.0.0.1"}, True),
-        (NATIVE_STREAM | {"Via": "1.1 proxy"}, True),
+        (NATIVE_STREAM, False, False),
+        (NATIVE_STREAM, True, True),
+        (NATIVE_STREAM | {"Connection": "keep-alive"}, False, True),
+        ({"Accept": "text/event-stream", "Cache-Control": "no-cache"}, False, True),
+        (NATIVE_STREAM | {"User-Agent": APPLE}, False, True),
+        (NATIVE_STREAM | {"X-Forwarded-For": "10.0.0.1"}, False, True),
+        (NATIVE_STREAM | {"Via": "1.1 proxy"}, False, True),
+        ({"User-Agent": UNITY_WEB, "Accept": "*/*"}, False, False),
     ],
 )
-def test_where_events_may_merge(headers: dict[str, str], merges: bool) -> None:
+def test_where_events_may_merge(headers: dict[str, str], old: bool, merges: bool) -> None:
     """Where something between cuts the stream anew."""
-    assert may_merge(CIMultiDict(headers)) is merges
+    assert may_merge(CIMultiDict(headers), old=old) is merges
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,8 @@ def test_where_events_may_merge(headers: dict[str, str], merges: bool) -> None:
     [
         ({"User-Agent": UNITY_WEB}, {"content": "x"}, True),
         ({"User-Agent": UNITY_WEB}, {"content": "x", "stream": False}, False),
+        ({"User-Agent": UNITY_WEB}, {"input": "x"}, False),
+        ({"User-Agent": UNITY_WEB}, {"content": ["x", "y"]}, False),
         (NATIVE, {"content": "x", "stream": False}, False),
         (NATIVE, {"content": "x"}, False),
         ({}, {"content": "x"}, False),
