@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from training.autoencoder import train_autoencoder
-from training.denoiser import sample, train_denoiser
+from training.autoencoder import train_autoencoder, train_decoder
+from training.denoiser import train_denoiser
 from training.evaluation import evaluate
 from training.export import export
+from training.painting import sample
 
 NAME = "velesio-demo"
 ABOUT = {
@@ -30,14 +31,15 @@ class Plan:
 
     pictures: int
     autoencoder_steps: int
+    decoder_steps: int
     denoiser_steps: int
     judged: int
     sampling: int
     """Steps of each picture that is looked at."""
 
 
-FULL = Plan(pictures=16000, autoencoder_steps=4500, denoiser_steps=9000, judged=100, sampling=20)
-QUICK = Plan(pictures=48, autoencoder_steps=3, denoiser_steps=3, judged=2, sampling=1)
+FULL = Plan(pictures=16000, autoencoder_steps=4600, decoder_steps=3000, denoiser_steps=9000, judged=100, sampling=20)
+QUICK = Plan(pictures=48, autoencoder_steps=3, decoder_steps=2, denoiser_steps=3, judged=2, sampling=1)
 SIDE = 64
 
 
@@ -46,6 +48,7 @@ def autoencoder_of(folder: Path, plan: Plan) -> AutoencoderKL:
     finished = folder / "vae"
     if not finished.exists():
         model = train_autoencoder(folder, side=SIDE, pictures=plan.pictures // 2, steps=plan.autoencoder_steps)
+        train_decoder(folder, model, pictures=plan.pictures // 2, steps=plan.decoder_steps)
         model.save_pretrained(finished)
     return AutoencoderKL.from_pretrained(finished, low_cpu_mem_usage=False).requires_grad_(False).eval()
 

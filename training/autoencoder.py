@@ -14,6 +14,8 @@ SCALING = 0.18215
 
 KL_WEIGHT = 3e-5
 BLOCK_WEIGHT = 4.0
+DISTURBANCE = 0.15
+"""Largest deviation of what latents are disturbed by for the decoder, where they have 1."""
 FULL_PRECISION_SHARE = 0.05
 """The last steps are taken in float32, the rest in bfloat16, which is half as dear on a CPU."""
 
@@ -52,7 +54,7 @@ def picture_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def train_autoencoder(
-    folder: Path, *, side: int, pictures: int, steps: int, batch: int = 16, seed: int = 1
+    folder: Path, *, side: int, pictures: int, steps: int, batch: int = 8, seed: int = 1
 ) -> AutoencoderKL:
     """Trains, or goes on with, the autoencoder in `folder`; its latents are normalised at the end."""
     torch.manual_seed(seed)
@@ -79,6 +81,39 @@ def train_autoencoder(
     model.requires_grad_(False).eval()
     normalise(model, as_input(data[:512]))
     return model
+
+
+def train_decoder(
+    folder: Path, model: AutoencoderKL, *, pictures: int, steps: int, batch: int = 8, seed: int = 3
+) -> None:
+    """Goes on with the decoder alone: latents stay what they are, so the denoiser can be trained at the same time.
+
+    Latents are disturbed a little, as the denoiser's will be.
+    """
+    model.requires_grad_(False)
+    for part in (model.decoder, model.post_quant_conv):
+        part.requires_grad_(True)
+    parameters = [*model.decoder.parameters(), *model.post_quant_conv.parameters()]
+    run = Run("decoder", folder, parameters, steps=steps, rate=1e-3, seed=seed)
+    data = mixed(pictures, model.config.sample_size, seed)
+    shown = as_input(mixed(32, model.config.sample_size, seed + 1))
+
+    def loss_of(random: torch.Generator) -> torch.Tensor:
+        wanted = as_input(data[torch.randint(len(data), (batch,), generator=random)])
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                latents = model.encode(wanted).latent_dist.mean
+            error = torch.randn(latents.shape, generator=random)
+            size = DISTURBANCE * torch.rand((batch, 1, 1, 1), generator=random)
+            made = model.decode(latents + size / SCALING * error).sample
+        return picture_loss(made.float(), wanted)
+
+    def watch() -> None:
+        both = torch.stack([shown, model.decode(model.encode(shown).latent_dist.mode()).sample], dim=1).flatten(0, 1)
+        sheet(as_bytes(both), columns=16, scale=2).save(folder / "decoder.png")
+
+    run.train(loss_of, watch)
+    model.requires_grad_(False).eval()
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from training.denoiser import NOISE_SCHEDULE
+from training.noise import NOISE_SCHEDULE
 
 METADATA = "velesio.config"
 """The key of the file's metadata that holds the parts' configurations as JSON."""

@@ -8,8 +8,9 @@ from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 
 from training.autoencoder import SCALING, new_autoencoder, normalise
-from training.denoiser import new_text_encoder, new_tokenizer, new_unet, pipeline_of
+from training.denoiser import new_text_encoder, new_tokenizer, new_unet
 from training.export import METADATA, autoencoder_state, export, unet_state
+from training.painting import pipeline_of
 from training.pictures import as_input, mixed
 from velesio.backends.diffusion import blueprint
 
