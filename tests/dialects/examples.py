@@ -123,6 +123,12 @@ EXAMPLES = [
         "</｜DSML｜invoke>\n</｜DSML｜function_calls>",
         [ROME],
     ),
+    (
+        "deepseek-v4",
+        "",
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="now">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>',
+        [NOW],
+    ),
     # Llama 3
     ("llama3", "", '{"name": "get_weather", "parameters": {"city": "Paris"}}', [PARIS]),
     ("llama3", "", '{"type": "function", "function": "now", "parameters": {}}', [NOW]),
@@ -214,6 +220,7 @@ EXAMPLES = [
     # lists behind a mark
     ("granite", "", f"<|tool_call|>[{PARIS_JSON}, {ROME_JSON}]", [PARIS, ROME]),
     ("phi-4", "", f"<|tool_call|>[{PARIS_JSON}]<|/tool_call|>", [PARIS]),
+    ("nemotron-2", "", f"<TOOLCALL>[{PARIS_JSON}, {ROME_JSON}]</TOOLCALL>", [PARIS, ROME]),
     # Harmony
     (
         "harmony",

@@ -140,7 +140,7 @@ def test_content_is_not_held_back_without_reason() -> None:
     assert joined(speech.feed("<b> and <tool_c")) == [content(" <b> and")]
     assert joined(speech.feed("olour>")) == [content(" <tool_colour>")]
     without = Speech(Dialect("hermes"))
-    assert joined(without.feed("Hello <tool_call> ")) == [content("Hello <tool_call>")]
+    assert joined(without.feed("Hello <tool_call> ")) == [content("Hello <tool_call> ")]
 
 
 @pytest.mark.parametrize(

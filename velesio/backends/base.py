@@ -62,12 +62,14 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 class Work:
     """One leased job while an engine holds it."""
 
-    __slots__ = ("_emit", "cancelled", "finished", "job")
+    __slots__ = ("_emit", "cancelled", "finished", "job", "thought_enough")
 
     def __init__(self, job: Job, emit: Callable[["Work", Event], None]) -> None:
         self.job = job
         self.cancelled = False
         """Set by the event loop, read by the engine between steps; the engine then emits `Cancelled`."""
+        self.thought_enough = False
+        """Set by the event loop, read by the engine between steps: an answer that is still reasoning ends that now."""
         self.finished = False
         """Set by the engine's runner after the final event."""
         self._emit = emit

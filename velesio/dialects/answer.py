@@ -35,6 +35,8 @@ class Answer:
         self.keeps_reasoning = keeps_reasoning
         self.id_length = 0
         """Of the ids that are made, without `call_` before them; 0: 24 with it."""
+        self.holds_blanks = True
+        """Whether blanks at the end of content wait for what follows them."""
         self.said: list[Said] = []
         self._text = ""
         self._at = 0
@@ -230,7 +232,7 @@ class Answer:
         text = self._gap + text
         if self._last != kind and (self._last is not None or kind == "reasoning"):
             text = text.lstrip()
-        body = text.rstrip()
+        body = text.rstrip() if self.holds_blanks else text
         self._gap = text[len(body) :]
         if body:
             self.said.append(Said(kind, body))

@@ -54,8 +54,8 @@ class Format:
     def talk(self, answer: Answer) -> Reading[None]:
         """Reads content and calls."""
         marks = (*self.frames, *self.marks) if answer.functions else self.frames
-        say = answer.content if marks or not answer.keeps_reasoning else answer.verbatim
-        while mark := (yield from answer.until(marks, say)):
+        answer.holds_blanks = bool(marks)
+        while mark := (yield from answer.until(marks, answer.content)):
             if mark in self.frames:
                 answer.skip(mark)
             elif not (yield from answer.attempt(self.call(answer, mark))):
@@ -68,6 +68,17 @@ class Format:
 
     # writing
 
+    def thinks_after(self, opening: str) -> bool:
+        """Whether reasoning may follow one of `openings`."""
+        del opening
+        return False
+
+    @property
+    def conclusion(self) -> str:
+        """What ends reasoning in the middle of it."""
+        end = self.thinks[1]
+        return f"\n{end}\n\n" if end.startswith("</") else end
+
     @property
     def triggers(self) -> tuple[Trigger, ...]:
         """What a call begins with in an answer that may as well have none."""
@@ -78,7 +89,7 @@ class Format:
         raise NotImplementedError
 
     def thought(self, notation: Notation, *, begun: bool) -> str:
-        """The reasoning, likewise; `begun`: the prompt ends in it. Else there may be none."""
+        """The reasoning, likewise, with what follows it; `begun`: the prompt ends in it. Else there may be none."""
         begin, end = self.thinks
         rest = f"{until(end, notation)} {BLANK}"
         return rest if begun else f"({BLANK} {literal(begin)} {rest})?"

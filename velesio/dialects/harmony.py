@@ -65,6 +65,11 @@ class Harmony(Format):
         yield from answer.json(answer.arguments)
         return True
 
+    def thinks_after(self, opening: str) -> bool:
+        """The prompt ends with who speaks; the channel comes next."""
+        del opening
+        return True
+
     @property
     def triggers(self) -> tuple[Trigger, ...]:
         """A head that names a function."""

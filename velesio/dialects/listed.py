@@ -1,4 +1,4 @@
-"""Models that write all calls as one JSON list behind a mark: Mistral, Command-R, Granite, Phi."""
+"""Models that write all calls as one JSON list behind a mark: Mistral, Command-R, Granite, Phi, Nemotron."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -51,6 +51,15 @@ class Phi(Listed):
     name = "phi-4"
     marks = ("<|tool_call|>",)
     end = "<|/tool_call|>"
+    shown = (*marks, end)
+
+
+class Nemotron(Listed):
+    """Nemotron Nano 2."""
+
+    name = "nemotron-2"
+    marks = ("<TOOLCALL>",)
+    end = "</TOOLCALL>"
     shown = (*marks, end)
 
 

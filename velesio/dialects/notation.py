@@ -5,7 +5,7 @@ from typing import Protocol
 
 from velesio.dialects.function import Function
 
-BLANK = "[ \\t\\r\\n]{0,4}"
+BLANK = '(" " | "\\n"{1,2} [ \\t]{0,12})?'
 """Bounded, so that a model cannot go on with blanks forever."""
 
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -9,15 +9,16 @@ from velesio.dialects.generic import Generic
 from velesio.dialects.harmony import Harmony
 from velesio.dialects.hermes import Hermes
 from velesio.dialects.kimi import Kimi
-from velesio.dialects.listed import CommandR, CommandR7B, Granite, Phi
+from velesio.dialects.listed import CommandR, CommandR7B, Granite, Nemotron, Phi
 from velesio.dialects.llama3 import Llama3
 from velesio.dialects.mistral import Mistral, MistralArgs
 from velesio.dialects.plain import Plain
-from velesio.dialects.tagged import Dsml, Glm, MiniMax, QwenCoder, Seed
+from velesio.dialects.tagged import Dsml, DsmlV4, Glm, MiniMax, QwenCoder, Seed
 
 _SIGNS: tuple[tuple[Format, tuple[str, ...]], ...] = (
     (Harmony(), ("<|channel|>", "<|start|>", "<|message|>")),
-    (Dsml(), ("｜DSML｜",)),  # noqa: RUF001 - DeepSeek's own letters
+    (DsmlV4(), ("DSML｜", "tool_calls>")),  # noqa: RUF001 - DeepSeek's own letters
+    (Dsml(), ("DSML｜",)),  # noqa: RUF001 - DeepSeek's own letters
     (DeepSeekR1(), ("<｜tool▁call▁begin｜>", "```json")),  # noqa: RUF001 - DeepSeek's own letters
     (DeepSeek(), ("<｜tool▁call▁begin｜>",)),  # noqa: RUF001 - DeepSeek's own letters
     (CommandR7B(), ("<|START_ACTION|>",)),
@@ -32,6 +33,7 @@ _SIGNS: tuple[tuple[Format, tuple[str, ...]], ...] = (
     (Hermes(), ("<tool_call>",)),
     (MistralArgs(), ("[TOOL_CALLS]", "[ARGS]")),
     (Mistral(), ("[TOOL_CALLS]",)),
+    (Nemotron(), ("<TOOLCALL>",)),
     (Phi(), ("<|/tool_call|>",)),
     (Granite(), ("<|tool_call|>",)),
     (Llama3(), ("<|start_header_id|>", "ipython")),
@@ -40,6 +42,7 @@ _SIGNS: tuple[tuple[Format, tuple[str, ...]], ...] = (
 """What a chat template holds that belongs to a format; the first that fits."""
 
 _PLAIN, _GENERIC = Plain(), Generic()
+PLAIN, GENERIC = _PLAIN.name, _GENERIC.name
 FORMATS: Mapping[str, Format] = {each.name: each for each in (*(form for form, _ in _SIGNS), _PLAIN, _GENERIC)}
 
 

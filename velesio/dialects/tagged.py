@@ -307,3 +307,14 @@ class Dsml(Tagged):
         call_end="</｜DSML｜invoke>",  # noqa: RUF001 - DeepSeek's own letters
         scope_end="</｜DSML｜function_calls>",  # noqa: RUF001 - DeepSeek's own letters
     )
+
+
+class DsmlV4(Dsml):
+    """DeepSeek-V4: the scope has another name."""
+
+    name = "deepseek-v4"
+    marks = ("<｜DSML｜tool_calls>",)  # noqa: RUF001 - DeepSeek's own letters
+    tags = Dsml.tags._replace(
+        scope="<｜DSML｜tool_calls>",  # noqa: RUF001 - DeepSeek's own letters
+        scope_end="</｜DSML｜tool_calls>",  # noqa: RUF001 - DeepSeek's own letters
+    )

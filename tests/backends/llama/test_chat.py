@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from velesio.backends.llama import chat
+from velesio.backends.llama import template
 from velesio.backends.llama.chat import ChatTemplate
 from velesio.errors import BadRequest
 
@@ -14,7 +14,7 @@ USER = {"role": "user", "content": "Hi"}
 
 
 def render(source: str, messages: list[dict[str, Any]] | None = None, **arguments: Any) -> str:
-    return ChatTemplate(source, bos="<s>", eos="</s>").render(messages or [USER], **arguments)
+    return ChatTemplate(source, bos="<s>", eos="</s>").render(messages or [USER], **arguments).text
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_a_template_can_refuse_but_do_no_harm(source: str, message: str) -> None
 def test_rendering_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that writes without end is stopped."""
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}xxxxxxxxxxxxxxxx{{ j }}{% endfor %}{% endfor %}"
-    monkeypatch.setattr(chat, "MAX_LENGTH", 10_000)
+    monkeypatch.setattr(template, "MAX_LENGTH", 10_000)
     with pytest.raises(BadRequest, match="too long"):
         render(loops)
-    monkeypatch.setattr(chat, "MAX_LENGTH", 1 << 40)
-    monkeypatch.setattr(chat, "MAX_SECONDS", 0.05)
+    monkeypatch.setattr(template, "MAX_LENGTH", 1 << 40)
+    monkeypatch.setattr(template, "MAX_SECONDS", 0.05)
     with pytest.raises(BadRequest, match="too long"):
         render(loops)
 

@@ -56,7 +56,13 @@ class LlamaBackend:
             stack.callback(weights.close)
             context = Context(weights, model.options, card.context)
             stack.callback(context.close)
-            chat = ChatTemplate(template, bos=weights.bos_text, eos=weights.eos_text)
+            own = not model.options.chat_template
+            chat = ChatTemplate(
+                template,
+                bos=weights.bos_text,
+                eos=weights.eos_text,
+                tool_source=model.header.tool_template if own else "",
+            )
             adapters = Adapters(weights, model.options.lora)
             stack.callback(adapters.close)
             speculation = self._speculation(model, weights, card.context)

@@ -103,7 +103,7 @@ class LlamaEngine:
 
     def step(self) -> None:
         """One batch, then one token for each sequence that has computed all it had; and some texts to embed."""
-        self._drop_cancelled()
+        self._hear_wishes()
         self._asides.step(busy=bool(self._running))
         self._seat()
         self._shift()
@@ -198,6 +198,8 @@ class LlamaEngine:
             self._cells.extend(sequence, share.tokens)
             self._end(sequence, Completed(sequence.result()))
             return
+        if not sequence.predicted:
+            self._report(sequence, whole=True)
         right = 0
         try:
             while self._grow(sequence, place + right) == draft[right : right + 1] and sequence.ending is None:
@@ -228,11 +230,12 @@ class LlamaEngine:
             sequence.work.emit(delta)
         return (token,)
 
-    def _report(self, sequence: Sequence) -> None:
-        """Tells how far a prompt is."""
+    def _report(self, sequence: Sequence, *, whole: bool = False) -> None:
+        """Tells how far a prompt is; `whole`: it is computed."""
         if sequence.params.return_progress and sequence.work.job.stream:
             total, cached = sequence.prompt_tokens, sequence.cached or 0
-            sequence.work.emit(Progress(min(sequence.computed, total), total, cached, sequence.elapsed))
+            done = total if whole else min(sequence.computed, total)
+            sequence.work.emit(Progress(done, total, cached, sequence.elapsed))
 
     # room
 
@@ -257,10 +260,13 @@ class LlamaEngine:
             self._end(shares[0].sequence, failed(error))
         return smaller
 
-    def _drop_cancelled(self) -> None:
+    def _hear_wishes(self) -> None:
+        """Ends what was cancelled, and reasoning that somebody has enough of."""
         for sequence in self._slots:
             if sequence is not None and sequence.work.cancelled:
                 self._end(sequence, Cancelled())
+            elif sequence is not None and sequence.work.thought_enough:
+                sequence.conclude()
 
     def _seat(self) -> None:
         """Gives waiting sequences cells, with the longest prefix that is computed already."""

@@ -108,6 +108,11 @@ class Header(NamedTuple):
         return str(self.values.get("tokenizer.chat_template", ""))
 
     @property
+    def tool_template(self) -> str:
+        """Another one for conversations with tools, or an empty text."""
+        return str(self.values.get("tokenizer.chat_template.tool_use", ""))
+
+    @property
     def pooling(self) -> str:
         """How the vectors of a text's tokens become one: none, mean, cls, last or rank; empty if it does not say."""
         return _POOLINGS.get(self.number("pooling_type", -1), "")

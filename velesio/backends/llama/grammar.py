@@ -10,14 +10,16 @@ import numpy as np
 
 from velesio.backends.llama import gbnf, json_schema
 from velesio.backends.llama.automaton import DEAD, Automaton, Ids, Vocabulary
+from velesio.backends.llama.thought import Thought
 from velesio.errors import BadRequest
 from velesio.jobs import Grammar, Trigger
 
 _MAX_STATES = 4096
 """A kilobyte each: an automaton with more begins anew."""
 _MAX_TRIGGERS = 64
-_MAX_WATCHED = 64 * 1024
-"""Bytes of an answer in which the patterns of triggers are searched."""
+_MAX_WATCHED = 4096
+"""Bytes of an answer in which triggers are searched; then all but the last ones are forgotten."""
+_KEPT_WATCHED = 1024
 
 
 class Compiler:
@@ -131,10 +133,12 @@ class _Pattern(NamedTuple):
     regex: re.Pattern[bytes]
     is_whole: bool
     """Whether all of the answer so far must match."""
+    at_begin: bool = False
+    """Whether the match must begin where the answer does."""
 
-    def find(self, text: bytes) -> int | None:
-        """Where the grammar begins."""
-        match = self.regex.fullmatch(text) if self.is_whole else self.regex.search(text)
+    def find(self, text: bytes, begin: int) -> int | None:
+        """Where the grammar begins, in a match that begins at `begin` or later."""
+        match = self.regex.fullmatch(text) if self.is_whole else self.regex.search(text, begin)
         if match is None:
             return None
         groups = range(1, (self.regex.groups or 0) + 1)
@@ -142,13 +146,17 @@ class _Pattern(NamedTuple):
 
 
 class Watch:
-    """Looks for the triggers of a lazy grammar in an answer."""
+    """Looks for the triggers of a lazy grammar in an answer, after its reasoning."""
 
-    def __init__(self, triggers: Iterable[Trigger], vocabulary: Vocabulary) -> None:
+    def __init__(self, triggers: Iterable[Trigger], vocabulary: Vocabulary, thought: Thought | None = None) -> None:
         """Raises BadRequest for triggers that cannot be used."""
         self.tokens: set[int] = set()
+        self._thought = thought
         self._patterns: list[_Pattern] = []
         self._text = b""
+        self._passed = 0
+        """Up to here the text was looked at, or has what only looked like a trigger."""
+        self._is_cut = False
         for trigger in triggers:
             if trigger.kind == "token":
                 self.tokens.add(trigger.token)
@@ -162,20 +170,37 @@ class Watch:
 
     def push(self, token: int, piece: bytes) -> bytes | None:
         """Takes one more token; returns what of the answer belongs to the grammar, if a trigger is met."""
-        self._text = (self._text + piece)[-_MAX_WATCHED:]
+        if self._thought is not None and not (piece := self._thought.push(piece)):
+            return None
+        self._text += piece
+        self._cut()
         if token in self.tokens:
-            self._text = b""
+            self._passed = len(self._text)
             return piece
-        for pattern in self._patterns:
-            start = pattern.find(self._text)
-            if start is not None:
-                begin, self._text = self._text[start:], b""
-                return begin
-        return None
+        starts = [start for pattern in self._patterns if (start := self._find(pattern)) is not None]
+        if not starts:
+            return None
+        self._passed = min(starts) + 1
+        return self._text[min(starts) :]
+
+    def _find(self, pattern: _Pattern) -> int | None:
+        if self._is_cut and (pattern.is_whole or pattern.at_begin):
+            return None
+        start = pattern.find(self._text, 0 if pattern.at_begin else self._passed)
+        return start if start is None or start >= self._passed else None
+
+    def _cut(self) -> None:
+        """Forgets what is too long ago to matter."""
+        if len(self._text) > _MAX_WATCHED:
+            gone = len(self._text) - _KEPT_WATCHED
+            self._text = self._text[gone:]
+            self._passed = max(0, self._passed - gone)
+            self._is_cut = True
 
 
-def constraint_of(grammar: Grammar, compiler: Compiler) -> Constraint | None:
-    """What a job's grammar asks for; None if that is nothing.
+def constraint_of(grammar: Grammar, compiler: Compiler, thought: Thought | None = None) -> Constraint | None:
+    """What a job's grammar asks for; None if that is nothing. The triggers of a lazy one are not looked for in the
+    reasoning, whose progress `thought` tells.
 
     Raises:
         BadRequest: if it cannot be used.
@@ -191,7 +216,7 @@ def constraint_of(grammar: Grammar, compiler: Compiler) -> Constraint | None:
         raise BadRequest("no triggers set for lazy grammar", param="grammar_triggers")
     if len(grammar.triggers) > _MAX_TRIGGERS:
         raise BadRequest(f"at most {_MAX_TRIGGERS} triggers", param="grammar_triggers")
-    watch = Watch(grammar.triggers, vocabulary)
+    watch = Watch(grammar.triggers, vocabulary, thought)
     last = len(vocabulary.pieces) - 1
     if not all(0 <= token <= last for token in watch.tokens):
         raise BadRequest(f"the token of a trigger must be 0 to {last}", param="grammar_triggers")
@@ -202,7 +227,8 @@ def _pattern(trigger: Trigger) -> _Pattern:
     source = trigger.value.removeprefix("^") if trigger.kind == "pattern_full" else trigger.value
     is_whole = trigger.kind == "pattern_full" or (source.startswith("^") and source.endswith("$"))
     try:
-        return _Pattern(re.compile(source.removesuffix("$").encode() if is_whole else source.encode()), is_whole)
+        regex = re.compile(source.removesuffix("$").encode() if is_whole else source.encode())
+        return _Pattern(regex, is_whole, not is_whole and source.startswith("^"))
     except (re.error, RecursionError, OverflowError) as error:
         message = f"the pattern {trigger.value[:100]!r} cannot be read: {error}"
         raise BadRequest(message, param="grammar_triggers") from None

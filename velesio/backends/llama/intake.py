@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from velesio.backends.base import Work
 from velesio.backends.llama.binding import Context, Model
-from velesio.backends.llama.chat import ChatTemplate
+from velesio.backends.llama.chat import ChatTemplate, Rendered
+from velesio.backends.llama.chat_intake import ChatIntake, named
 from velesio.backends.llama.infill import infill_tokens
 from velesio.backends.llama.lora import Adapters
 from velesio.backends.llama.options import Options
@@ -27,7 +28,7 @@ class Intake:
     ) -> None:
         self._model = model
         self._context = context
-        self._chat = chat
+        self._chats = ChatIntake(model, chat)
         self._adapters = adapters
         self._options = options
         self._can_shift = context.can_shift and model.can_cut
@@ -45,29 +46,32 @@ class Intake:
             raise Unsupported("this model makes embeddings, no text")
         if len(params.stop) > _MAX_STOPS:
             raise BadRequest(f"at most {_MAX_STOPS} stop strings", param="stop")
-        prompt = self.prompt(params)
+        rendered = self._chats.prompt(params) if isinstance(params, Chat) else None
+        prompt = self.prompt(params, rendered)
         room = self._context.n_context
         if len(prompt.tokens) >= room:
             raise ContextExceeded.of(len(prompt.tokens), room)
         self._check(work.job.sent)
-        sampler = sampler_of(self._model, params, prompt.tokens, context=room)
+        constraint = self._chats.constraint(params, rendered) if isinstance(params, Chat) and rendered else None
+        sampler = sampler_of(self._model, params, prompt.tokens, context=room, constraint=constraint)
         sequence = Sequence(work, params, prompt, sampler, context=room, shifts=self._shifts(params))
+        sequence.shown = self._shown(params)
+        if isinstance(params, Chat) and rendered:
+            sequence.think(self._chats.reasoning(params, rendered))
         sequence.adapters = self._adapters.key_of(params)
         sequence.namespace = (work.job.tenant if self._options.isolate_cache else "", sequence.adapters)
         sequence.drafts = self._may_draft(params)
         for token in work.job.sent:
-            sequence.replay(token, self._model.piece(token), is_end=self._model.is_end(token))
+            piece = self._model.piece(token, special=token in sequence.shown)
+            sequence.replay(token, piece, is_end=self._model.is_end(token))
         return sequence
 
-    def prompt(self, params: TextParams) -> Prompt:
-        """What the model is given."""
+    def prompt(self, params: TextParams, rendered: Rendered | None = None) -> Prompt:
+        """What the model is given; a chat may be `rendered` already."""
         if isinstance(params, Chat):
-            text = self._chat.render(
-                params.messages,
-                add_generation_prompt=params.add_generation_prompt,
-                arguments=params.template_kwargs,
-            )
-            return Prompt(self._filled(self._of_template(text)), text)
+            rendered = rendered or self._chats.prompt(params)
+            tokens = self._filled(self._of_template(rendered.text))
+            return Prompt(tokens, rendered.text, self._chats.dialect(params, rendered))
         if isinstance(params, Infill):
             window = max(_INFILL_WINDOW, self._context.n_batch)
             tokens = infill_tokens(
@@ -89,6 +93,12 @@ class Intake:
         """
         prompt = self.prompt(chat)
         return PromptResult(prompt.text, len(prompt.tokens), prompt.dialect)
+
+    def _shown(self, params: TextParams) -> frozenset[int]:
+        """The control tokens whose text belongs to the answer."""
+        own = params.grammar.preserved if params.grammar is not None else ()
+        shown = frozenset(named(self._model, own))
+        return shown | self._chats.shown(params) if isinstance(params, Chat) else shown
 
     def _of_template(self, text: str) -> list[int]:
         """Templates often write the begin mark that the vocabulary adds as well."""

@@ -100,8 +100,20 @@ def to_gbnf(schema: Schema) -> str:
     Raises:
         BadRequest: naming the place and the keyword that a grammar cannot follow.
     """
+    rules = to_rules(schema)
+    root = rules.pop("root")
+    return "".join(f"{name} ::= {text}\n" for name, text in {"root": root, **rules}.items())
+
+
+def to_rules(schema: Schema, prefix: str = "", pointer: str = "#") -> dict[str, str]:
+    """The same as rules by name, for the part of `schema` that `pointer` refers to; it is called `root`. All names
+    begin with `prefix`, but for those that mean the same in every grammar.
+
+    Raises:
+        BadRequest: as above.
+    """
     try:
-        return _Converter(schema).convert()
+        return _Converter(schema, prefix).convert(pointer)
     except NothingValidError as error:
         raise refused(error.place, error.why) from None
     except RecursionError:
@@ -111,8 +123,9 @@ def to_gbnf(schema: Schema) -> str:
 class _Converter:
     """Turns one schema into rules."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, prefix: str) -> None:
         self._root = schema
+        self._prefix = prefix
         self._rules: dict[str, str] = {}
         self._names: dict[str, str] = {}
         """Rules by their text, so that what is said twice is written once."""
@@ -121,9 +134,10 @@ class _Converter:
         self._depth = 0
         self._visits = 0
 
-    def convert(self) -> str:
-        self._rules["root"] = self._visit(self._root, "schema")
-        return "".join(f"{name} ::= {text}\n" for name, text in self._rules.items())
+    def convert(self, pointer: str) -> dict[str, str]:
+        part = self._root if pointer == "#" else {"$ref": pointer}
+        self._rules[f"{self._prefix}root"] = self._visit(part, "schema")
+        return self._rules
 
     def _visit(self, schema: Any, place: str) -> str:
         """The name of the rule for a schema."""
@@ -173,7 +187,7 @@ class _Converter:
                 return self._visit(target if target is False else beside, place)
             return self._visit(self._merge([target, beside], place), place)
         if pointer not in self._refs:
-            name = self._refs[pointer] = f"ref-{len(self._refs)}"
+            name = self._refs[pointer] = f"{self._prefix}ref-{len(self._refs)}"
             self._rules[name] = ""  # keeps its place while it refers to itself
             self._rules[name] = self._visit(target, pointer)
         return self._refs[pointer]
@@ -388,7 +402,7 @@ class _Converter:
         self._size += len(text)
         if len(self._names) >= MAX_RULES or self._size > MAX_SIZE:
             raise refused("schema", "it is too large for a grammar")
-        name = self._names[text] = f"r{len(self._names)}"
+        name = self._names[text] = f"{self._prefix}r{len(self._names)}"
         self._rules[name] = text
         return name
 

@@ -14,7 +14,7 @@ from velesio.backends.llama import sampling
 from velesio.backends.llama.binding import Candidates, Chain, Context, Model
 from velesio.backends.llama.grammar import Constraint, constraint_of
 from velesio.errors import BadRequest
-from velesio.jobs import Grammar, TextParams, TokenProbs
+from velesio.jobs import TextParams, TokenProbs
 
 MAX_PROBS = 100
 """Of `TextParams.n_probs`: each travels with each token."""
@@ -130,11 +130,11 @@ class Sampler:
 
 
 def sampler_of(
-    model: Model, params: TextParams, prompt: Sequence[int], *, context: int, grammar: Grammar | None = None
+    model: Model, params: TextParams, prompt: Sequence[int], *, context: int, constraint: Constraint | None = None
 ) -> Sampler:
     """The sampler that a job asks for, with a prompt of these tokens behind it, in contexts of `context` tokens.
 
-    `grammar` is used instead of the job's own: the one for tool calls, which the chat format makes.
+    `constraint` is used instead of what the job's own grammar asks for.
 
     Raises:
         BadRequest: for what the model or llama.cpp does not have, and for a grammar that cannot be used.
@@ -149,8 +149,8 @@ def sampler_of(
         vocabulary=model.n_vocab,
         suppressed=model.suppressed_tokens(),
     )
-    wanted = grammar or params.grammar
-    constraint = constraint_of(wanted, model.grammars) if wanted is not None else None
+    if constraint is None and params.grammar is not None:
+        constraint = constraint_of(params.grammar, model.grammars)
     sampler = Sampler(model, plan, constraint, n_probs=params.n_probs, post=params.post_sampling_probs)
     if plan.history:
         sampler.remember(prompt[-plan.history :])

@@ -3,12 +3,13 @@
 import time
 from array import array
 from collections import deque
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Iterable
 from typing import Literal, NamedTuple
 
 from velesio.backends.base import Work
 from velesio.backends.llama.sampler import Choice, Sampler
 from velesio.backends.llama.text import TextStream
+from velesio.backends.llama.thought import Thought
 from velesio.jobs import Delta, Dialect, TextParams, TextResult, Timings, TokenProbs, Usage
 
 Ending = Literal["eos", "limit", "word"]
@@ -54,6 +55,8 @@ class Sequence:
         """Tokens that come next, whatever the model would say."""
         self.shown: Container[int] = ()
         """Control tokens whose text belongs to the answer."""
+        self.reasoning: Reasoning | None = None
+        """How long the answer may reason; None: it does not."""
         self.drafts = False
         """Whether tokens may be guessed ahead."""
         self.guessed = self.guessed_right = 0
@@ -139,11 +142,24 @@ class Sequence:
 
     def replay(self, token: int, piece: bytes, *, is_end: bool) -> None:
         """A token that the client already has, with its text."""
+        if self.forced and self.forced[0] == token:
+            self.forced.popleft()
         self.sampler.replay(token)
         self._push(token, piece, is_end=is_end)
         self._stream.take_tokens()
         while self.is_full and self.ending is None:
             self.shift()
+
+    def think(self, reasoning: "Reasoning | None") -> None:
+        """The answer may reason, or may not; called before its first token."""
+        self.reasoning = reasoning
+        if reasoning is not None and reasoning.is_over_budget:
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Ends the reasoning, if the answer is in the midst of it."""
+        if self.reasoning is not None and self.reasoning.is_going_on and not self.forced:
+            self.forced.extend(self.reasoning.conclusion)
 
     def grow(self, choice: Choice, piece: bytes, *, is_end: bool) -> Delta | None:
         """A sampled token; returns what can be shown now. Afterwards `ending` tells whether it was the last.
@@ -192,6 +208,8 @@ class Sequence:
         self.tokens.append(token)
         self.answer.append(token)
         text = self._stream.push(token, piece)
+        if self.reasoning is not None and self.reasoning.push(piece):
+            self.conclude()
         if self._stream.stopping_word:
             self._end("word")
         elif is_end:
@@ -204,6 +222,35 @@ class Sequence:
         self.ending = ending
         at_limit = ending == "limit" and self.predicted >= self._limit
         self.truncated = self.truncated or (at_limit and self._cut_by_context)
+
+
+class Reasoning:
+    """How far the reasoning of an answer is, and when it has to end."""
+
+    def __init__(self, thought: Thought, budget: int, conclusion: Iterable[int]) -> None:
+        """`budget` tokens are the most, negative: as many as the model likes; `conclusion` are those that end it."""
+        self.conclusion = tuple(conclusion)
+        self._thought = thought
+        self._budget = budget
+        self._spent = 0
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether the answer is in the midst of it."""
+        return self._thought.is_inside
+
+    @property
+    def is_over_budget(self) -> bool:
+        """Whether it has to end."""
+        return self.is_going_on and 0 <= self._budget <= self._spent
+
+    def push(self, piece: bytes) -> bool:
+        """A token of the answer, with its text; returns whether the reasoning has to end."""
+        if self._thought.is_over:
+            return False
+        self._spent += self._thought.is_inside
+        self._thought.push(piece)
+        return self.is_over_budget
 
 
 class LineLimits:
