@@ -216,7 +216,7 @@ def test_tools_go_to_the_job() -> None:
     [
         ({"model": ""}, "model"),
         ({"options": []}, "options"),
-        ({"options": {"temperature": "hot"}}, "temperature"),
+        ({"options": {"temperature": "hot"}}, "options.temperature"),
         ({"options": {"num_predict": "many"}}, "options.num_predict"),
         ({"options": {"num_predict": -3}}, "options.num_predict"),
         ({"options": {"stop": [1]}}, "options.stop"),

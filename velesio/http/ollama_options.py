@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from velesio.errors import BadRequest
 from velesio.http import sampling
 from velesio.http.fields import Fields, given, passed
 from velesio.http.generation import stops_of
@@ -77,11 +78,19 @@ def params_of(value: Any) -> dict[str, Any]:
     if chosen.get("repeat_last_n") == -1:
         chosen["repeat_last_n"] = WHOLE_CONTEXT
     return {
-        "sampling": sampling.sampling_of(_DEFAULTS | chosen),
+        "sampling": _sampling(_DEFAULTS | chosen),
         "max_tokens": max(-1, within("options.num_predict", _whole(options, "num_predict", -1), -2)),
         "n_keep": within("options.num_keep", _whole(options, "num_keep", _KEPT), -1),
         "stop": _stops(options.get("stop", [])),
     }
+
+
+def _sampling(chosen: Mapping[str, Any]) -> Sampling:
+    try:
+        return sampling.sampling_of(chosen)
+    except BadRequest as error:  # it names the field, which stands in options here
+        message = error.message.replace("Field '", "Field 'options.", 1)
+        raise BadRequest(message, param=f"options.{error.param}") from None
 
 
 def _known(value: Any) -> dict[str, Any]:
