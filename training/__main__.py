@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from training.adapter import train_adapter
 from training.autoencoder import train_autoencoder, train_decoder
+from training.concept import train_concept
+from training.control import train_control
 from training.denoiser import train_denoiser
 from training.evaluation import evaluate
 from training.export import export
@@ -36,10 +39,31 @@ class Plan:
     judged: int
     sampling: int
     """Steps of each picture that is looked at."""
+    extra_pictures: int
+    extra_steps: int
+    """Of the adapter, the control and the concept, each."""
 
 
-FULL = Plan(pictures=16000, autoencoder_steps=4600, decoder_steps=3000, denoiser_steps=9000, judged=100, sampling=20)
-QUICK = Plan(pictures=48, autoencoder_steps=3, decoder_steps=2, denoiser_steps=3, judged=2, sampling=1)
+FULL = Plan(
+    pictures=16000,
+    autoencoder_steps=4600,
+    decoder_steps=3000,
+    denoiser_steps=9000,
+    judged=100,
+    sampling=20,
+    extra_pictures=3000,
+    extra_steps=1200,
+)
+QUICK = Plan(
+    pictures=48,
+    autoencoder_steps=3,
+    decoder_steps=2,
+    denoiser_steps=3,
+    judged=2,
+    sampling=1,
+    extra_pictures=16,
+    extra_steps=2,
+)
 SIDE = 64
 
 
@@ -60,13 +84,21 @@ def train(folder: Path, plan: Plan) -> StableDiffusionPipeline:
     return train_denoiser(folder, autoencoder, **measures)
 
 
+def extras(folder: Path, pipeline: StableDiffusionPipeline, out: Path, plan: Plan) -> None:
+    """Trains what can be put onto the checkpoint: a style, a control and a concept."""
+    measures = {"pictures": plan.extra_pictures, "steps": plan.extra_steps}
+    train_adapter(folder, pipeline, out / "loras" / "outline.safetensors", style="outline", **measures)
+    train_control(folder, pipeline, out / "controlnet" / f"{NAME}-canny.safetensors", **measures)
+    train_concept(folder, pipeline, out / "embeddings" / "night.safetensors", **measures)
+
+
 def main() -> None:
     """Trains, exports and judges."""
     parser = argparse.ArgumentParser(prog="scripts/train-demo-checkpoint", description=__doc__)
     parser.add_argument(
         "--work", type=Path, default=Path("build/demo-checkpoint"), help="runs go on from here after a kill"
     )
-    parser.add_argument("--out", type=Path, help="where the checkpoint goes (default: the work folder)")
+    parser.add_argument("--out", type=Path, help="where the checkpoint goes (default: demo in the work folder)")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it works")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the processor")
     options = parser.parse_args()
@@ -74,8 +106,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     plan = QUICK if options.quick else FULL
     pipeline = train(options.work, plan)
-    path = (options.out or options.work) / f"{NAME}.safetensors"
+    out = options.out or options.work / "demo"
+    path = out / f"{NAME}.safetensors"
     export(pipeline, path, ABOUT)
+    extras(options.work, pipeline, out, plan)
     score = evaluate(partial(sample, pipeline, steps=plan.sampling), options.work, plan.judged)
     logging.getLogger("training").info("%s, %.1f MB: %s", path, path.stat().st_size / 1e6, score)
 

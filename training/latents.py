@@ -50,10 +50,11 @@ def encode(
 
 
 def choose(
-    data: Captioned, batch: int, empty: torch.Tensor, random: torch.Generator
+    data: Captioned, batch: int, empty: torch.Tensor, random: torch.Generator, *, rows: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random batch: latents and tokens, some of them those of the empty caption."""
-    rows = torch.randint(len(data.latents), (batch,), generator=random)
+    """A batch, of random rows unless they are given: latents and tokens, some of them those of the empty caption."""
+    if rows is None:
+        rows = torch.randint(len(data.latents), (batch,), generator=random)
     wordings = torch.randint(data.tokens.shape[1], (batch,), generator=random)
     tokens = data.tokens[rows, wordings].long()
     blank = torch.rand(batch, generator=random) < EMPTY_SHARE
