@@ -45,6 +45,7 @@ class ServerSection(Section, frozen=True, kw_only=True):
     keepalive_timeout: Seconds = 75.0
     sse_ping_interval: Seconds = 15.0
     loading_wait: Annotated[float, Meta(ge=0)] = 0.0
+    cors_origins: tuple[str, ...] = ()
     stream_ttl: Seconds = 300.0
     stream_bytes: PositiveInt = 4 * _MIB
     stream_limit: PositiveInt = 16
@@ -54,6 +55,7 @@ class PortsSection(Section, frozen=True, kw_only=True):
     """`[ports]`: further ports of the same routes, where clients look for another server by default."""
 
     llamacpp: Port | Literal["auto"] = "auto"
+    llamacpp_origins: tuple[str, ...] = ("*",)
     ollama: Port = 0
     unity: Port = 0
 
@@ -353,7 +355,33 @@ def _check(config: Config) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"models: the name {name!r} is used twice")
+    _check_ports(config)
+    _check_origins(config)
     if config.queue.beat * 2 > config.queue.lease:
         raise ConfigError("queue.beat must be at most half of queue.lease, else leases run out between two beats")
     if config.blobs.max_bytes > config.blobs.budget:
         raise ConfigError("blobs.max_bytes must be at most blobs.budget, which one blob alone could exceed otherwise")
+
+
+def _check_ports(config: Config) -> None:
+    named = {"server.port": config.server.port, "ports.ollama": config.ports.ollama, "ports.unity": config.ports.unity}
+    if config.ports.llamacpp != "auto":
+        named["ports.llamacpp"] = config.ports.llamacpp
+    taken: dict[int, str] = {}
+    for name, port in named.items():
+        if port and port in taken:
+            raise ConfigError(f"{name} and {taken[port]} are both {port}: give each a port of its own, or 0 for none")
+        taken[port] = name
+
+
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+/?")
+
+
+def _check_origins(config: Config) -> None:
+    for place, origins in (
+        ("server.cors_origins", config.server.cors_origins),
+        ("ports.llamacpp_origins", config.ports.llamacpp_origins),
+    ):
+        for origin in origins:
+            if origin not in {"*", "localhost"} and not _ORIGIN.fullmatch(origin):
+                raise ConfigError(f'{place}: {origin!r} is no origin; write it like "https://example.org:8443"')

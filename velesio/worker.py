@@ -67,8 +67,8 @@ class Worker:
         self._publisher = publisher
         self._held: dict[str, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taking: asyncio.Task[list[Lease]] | None = None
         self._offered: Mapping[str, int] = {}
+        """The room that a take under way knows of."""
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._quiet = False
@@ -87,6 +87,7 @@ class Worker:
             "loaded": self.residency.loaded,
             "loading": self._loading,
             "models": self.residency.states(),
+            "counts": self.residency.counts(),
         }
 
     async def run(self) -> None:
@@ -169,30 +170,24 @@ class Worker:
                 await asyncio.wait_for(self._changed.wait(), _TICK)
             return
         self._offered = room
-        self._taking = asyncio.create_task(self._leases.take(room))
         try:
-            leases = await self._taking
-        except asyncio.CancelledError:
-            if not self._taking.cancelled():  # this task itself is being cancelled
-                self._taking.cancel()
-                raise
-            return
+            leases = await self._leases.take(room)
         except BrokerUnavailable as error:
             log.warning("cannot take jobs", error=error.message)
             await asyncio.sleep(_TICK)
             return
         finally:
-            self._taking = None
+            self._offered = {}
         for lease in leases:
             self._accept(lease)
 
     def _reconsider(self) -> None:
-        """Begins a new take if one is under way that does not know of room that there is now."""
+        """Has a take that is under way end if it does not know of room that there is now."""
         self._changed.set()
-        if self._taking is None or (not self._quiet and len(self._offered) == len(self.residency.cards)):
+        if not self._offered or (not self._quiet and len(self._offered) == len(self.residency.cards)):
             return
         if self._quiet or any(name not in self._offered for name in self.residency.room()):
-            self._taking.cancel()
+            self._leases.interrupt()
 
     def _accept(self, lease: Lease) -> None:
         # An order to abort it may have come before the lease did.
@@ -257,6 +252,7 @@ class Worker:
         metrics.child(metrics.jobs, job.model, outcome).inc()
         metrics.child(metrics.job_seconds, job.model, outcome).observe(seconds)
         if isinstance(final, Completed) and isinstance(final.result, TextResult):
+            self.residency.count(job.model, final.result)
             usage = final.result.usage
             metrics.child(metrics.prompt_tokens, job.model).inc(usage.prompt_tokens)
             metrics.child(metrics.cached_tokens, job.model).inc(usage.cached_tokens)

@@ -11,8 +11,11 @@ from pathlib import Path
 from tests.end_to_end.process import Server
 
 LEASE = 2.0
-QUICK = (f"queue.lease={LEASE}", "queue.beat=0.5", "queue.reclaim_interval=0.5", "demo=false", "server.drain_timeout=3")
-"""Timings short enough to wait for."""
+QUICK = (
+    *(f"queue.lease={LEASE}", "queue.beat=0.5", "queue.reclaim_interval=0.5", "queue.answered_ttl=3600"),
+    *("demo=false", "server.drain_timeout=3"),
+)
+"""Timings short enough to wait for; records stay, so that each job's end can be counted."""
 
 
 def echo(slots: int = 4, pace: float = 40, name: str = "echo") -> str:

@@ -14,6 +14,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.swallow = False
         """Requests reach the server, answers get lost."""
         self.stalled = False
@@ -40,7 +41,9 @@ class Proxy:
         """Refuse new connections and break the old ones."""
         self._server.close()
         self.drop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._serving:  # who was just connecting has to be dropped once more
+            await asyncio.wait(self._serving, timeout=0.1)
+            self.drop()
         await self._server.wait_closed()
 
     async def mend(self) -> None:
@@ -54,6 +57,14 @@ class Proxy:
             task.cancel()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        self._serving.add(serving)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self._serving.discard(serving)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(self._path)
         except OSError:  # the server is down

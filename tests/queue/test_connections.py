@@ -1,11 +1,9 @@
-"""Addresses, and the one connection behind them."""
-
-import asyncio
+"""Addresses."""
 
 import pytest
 
 from velesio.errors import ConfigError
-from velesio.queue.connections import Address, pack
+from velesio.queue.connections import Address
 
 
 @pytest.mark.parametrize(
@@ -40,22 +38,3 @@ async def test_sentinels_are_asked_for_the_master() -> None:
         ("a", 1, "s"), ("b", 26379, "s"), ("::1", 3, "s"),
     ]  # fmt: skip
     await line.close()
-
-
-async def test_a_line_answers_in_order_after_a_cancelled_command(valkey_url: str) -> None:
-    """The answer to a command that nobody waits for any more is never taken for the next one's."""
-    line = Address(valkey_url).blocking(5)
-    for _ in range(5):
-        task = asyncio.create_task(line.ask("BLPOP", "nothing", 5))
-        await asyncio.sleep(0.01)
-        task.cancel()
-        await asyncio.wait({task})
-        assert await line.ask("ECHO", "mine") == b"mine"
-    await line.close()
-
-
-def test_commands_are_packed_as_the_server_reads_them() -> None:
-    """Lengths count bytes."""
-    assert pack(("SET", "ü", b"\x00", 5, 0.5)) == (
-        b"*5\r\n$3\r\nSET\r\n$2\r\n\xc3\xbc\r\n$1\r\n\x00\r\n$1\r\n5\r\n$3\r\n0.5\r\n"
-    )

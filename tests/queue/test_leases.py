@@ -84,7 +84,7 @@ async def test_what_a_cancelled_take_got_is_given_back(broker) -> None:
     await queue.enqueue(job := text())
     async with working(broker) as worker:
         task = asyncio.create_task(worker.take())
-        while not worker.leases._taking:
+        while not worker.leases._asking.locked():
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})

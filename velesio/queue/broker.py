@@ -1,7 +1,7 @@
 """Broker: one process's connections to its Redis or Valkey server, and calls of the scripts.
 
-Calls that are made while an earlier batch is under way go out together as the next pipeline: no timer, so a lone
-call waits for nothing, and a busy process pays for few round trips.
+Calls that are made while an earlier batch is under way go out together as the next one: no timer, so a lone call waits
+for nothing, and a busy process pays for few round trips. No task either: the connection calls back with the answers.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from velesio.config import BlobSection, QueueSection, RedisSection
 from velesio.errors import BrokerUnavailable, ConfigError, QueueFull, VelesioError
 from velesio.queue import scripts
 from velesio.queue.blobs import Blobs
-from velesio.queue.connections import OUTAGES, Address, Argument, pack
+from velesio.queue.connections import Address
 from velesio.queue.keys import Keys
+from velesio.queue.line import OUTAGES, Argument, pack
 from velesio.queue.tasks import spawn, stop
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,10 @@ class Broker:
         """Jobs whose enqueue or cancellation got no answer: nobody waits for them, so they are to be cancelled."""
         self._waiting: deque[_Call] = deque()
         self._sending: list[_Call] = []
-        self._sender: asyncio.Task[None] | None = None
+        self._stirred = False
+        self._mender: asyncio.Task[None] | None = None
+        """Connects, or teaches the scripts, while calls wait."""
+        self._failures = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -151,7 +155,7 @@ class Broker:
     async def close(self) -> None:
         """Fail what is under way and close the connections."""
         self._closed = True
-        await stop(self._sender)
+        await stop(self._mender)
         if self._alarm:
             self._alarm.cancel()
         self._fail(lambda _: True)
@@ -179,8 +183,7 @@ class Broker:
             raise BrokerUnavailable("This process is closing its connection to the broker.")
         call = _Call(op, pack(arguments), retry=retry, timeout=self.timeout, future=loop.create_future())
         self._waiting.append(call)
-        if self._sender is None or self._sender.done():
-            self._sender = spawn(self._send_all(), "broker calls")
+        self._stir()
         if self._alarm is None:
             self._alarm = loop.call_later(self.timeout, self._expire)
         return call.future
@@ -201,31 +204,56 @@ class Broker:
             if which(call):
                 call.end(call.failure or BrokerUnavailable())  # an answer that comes now is too late
 
-    async def _send_all(self) -> None:
-        failures = 0
-        while self._waiting and not self._closed:
-            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-            self._sending = batch
-            try:
-                answers = await self._pipeline(batch)
-            except OUTAGES as error:
-                failures += 1
-                if failures == 1:
-                    log.warning("the broker does not answer", address=self.address.public, error=str(error))
-                self._again(batch, error)
-                await asyncio.sleep(min(0.2, 0.01 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
-            except asyncio.CancelledError:
-                for call in batch:
-                    call.end(BrokerUnavailable("This process is closing its connection to the broker."))
-                raise
+    def _stir(self) -> None:
+        """Have what waits sent in the next turn of the event loop, unless something is under way."""
+        if self._waiting and not self._stirred and not self._sending and self._mender is None:
+            self._stirred = True
+            asyncio.get_running_loop().call_soon(self._send)
+
+    def _send(self) -> None:
+        self._stirred = False
+        if self._closed or self._sending or self._mender is not None or not self._waiting:
+            return
+        if not self._line.up:
+            self._mend(self._reach())
+            return
+        self._sending = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+        self._line.send([call.command for call in self._sending], self._hear)
+
+    def _hear(self, found: list[Any] | BaseException) -> None:
+        """What became of the batch under way."""
+        if isinstance(found, BaseException):
+            self._lose(found)
+        elif any(isinstance(answer, NoScriptError) for answer in found):
+            self._mend(self._teach(found))
+        else:
+            self._end(found)
+
+    def _end(self, answers: list[Any]) -> None:
+        batch, self._sending = self._sending, []
+        if self._failures:
+            log.info("the broker answers again", address=self.address.public)
+            self._failures = 0
+        for call, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, BusyLoadingError):
+                self._again([call], answer)
             else:
-                if failures:
-                    log.info("the broker answers again", address=self.address.public)
-                failures = 0
-                for call, answer in zip(batch, answers, strict=True):
-                    call.end(answer)
-            finally:
-                self._sending = []
+                call.end(answer)
+        if any(isinstance(answer, BusyLoadingError | ReadOnlyError) for answer in answers):
+            self._line.drop()  # starting, or a demoted master: look the address up again
+            self._failures += 1
+        self._stir()
+
+    def _lose(self, error: BaseException) -> None:
+        batch, self._sending = self._sending, []
+        self._miss(error)
+        self._again(batch, error)
+        self._stir()
+
+    def _miss(self, error: BaseException) -> None:
+        self._failures += 1
+        if self._failures == 1 and not self._closed:
+            log.warning("the broker does not answer", address=self.address.public, error=str(error))
 
     def _again(self, batch: list[_Call], error: BaseException) -> None:
         now = time.perf_counter()
@@ -236,19 +264,44 @@ class Broker:
             else:
                 call.end(error)
 
-    async def _pipeline(self, batch: list[_Call]) -> list[Any]:
-        answers = await self._line.exchange([call.command for call in batch])
+    def _mend(self, work: Coroutine[Any, Any, None]) -> None:
+        self._mender = spawn(work, "broker connection")
+        self._mender.add_done_callback(self._mended)
+
+    def _mended(self, mender: "asyncio.Task[None]") -> None:
+        self._mender = None
+        if not mender.cancelled() and (error := mender.exception()):
+            log.error("the connection to the broker cannot be mended", exc_info=error)
+        self._stir()
+
+    async def _reach(self) -> None:
+        """Connect, again and again while calls wait for it."""
+        while self._waiting:
+            if self._failures:
+                await asyncio.sleep(min(0.2, 0.01 * 2**self._failures) * random.uniform(0.5, 1))  # noqa: S311
+            try:
+                await self._line.connect()
+            except OUTAGES as error:
+                self._miss(error)
+                for call in self._waiting:
+                    call.failure = error
+            else:
+                return
+
+    async def _teach(self, answers: list[Any]) -> None:
+        """The server restarted or failed over and does not know the scripts any more. The calls that it refused for
+        that did not run, so sending them again is safe."""
         unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            # The server restarted or failed over. These calls did not run, so sending them again is safe.
-            for name in {batch[index].op for index in unknown}:
+        try:
+            for name in {self._sending[index].op for index in unknown}:
                 await self._line.ask("SCRIPT", "LOAD", self.scripts[name].text)
-            again = await self._line.exchange([batch[index].command for index in unknown])
-            for index, answer in zip(unknown, again, strict=True):
-                answers[index] = answer
-        if any(isinstance(answer, ReadOnlyError) for answer in answers):
-            await self._line.reset()  # a demoted master: look the address up again
-        return answers
+            again = await self._line.exchange([self._sending[index].command for index in unknown])
+        except OUTAGES as error:
+            self._lose(error)
+            return
+        for index, answer in zip(unknown, again, strict=True):
+            answers[index] = answer
+        self._end(answers)
 
     async def _check(self) -> None:
         try:

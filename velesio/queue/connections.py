@@ -4,8 +4,6 @@
 (`?sentinel_password=` for the sentinels themselves).
 """
 
-import asyncio
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,79 +16,10 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from velesio.errors import ConfigError
-
-OUTAGES = (redis.exceptions.RedisError, OSError, asyncio.TimeoutError)
-"""What a connection raises when it fails, or when the server cannot serve now (loading, failing over). Nobody knows
-then whether the command was run."""
+from velesio.queue.line import Line
 
 _SHAPE: dict[str, Any] = {"protocol": 3, "legacy_responses": False}
 _SENTINEL = "redis+sentinel"
-
-
-Argument = str | bytes | int | float
-
-
-def pack(command: Sequence[Argument]) -> bytes:
-    """A command as the server reads it."""
-    parts = [b"*%d\r\n" % len(command)]
-    for argument in command:
-        body = argument if isinstance(argument, bytes) else str(argument).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(body), body))
-    return b"".join(parts)
-
-
-class Line:
-    """One connection, used by one task at a time; answers come as the server gave them.
-
-    Below redis-py's clients, which spend more on a command than the server does, and below its pipelines, which send
-    scripts that they believe unknown twice.
-    """
-
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
-        self._client = client
-        self._connection: Any = None
-
-    async def ask(self, *command: Argument) -> Any:
-        """The answer to one command.
-
-        Raises:
-            ResponseError: if the answer is one.
-            OUTAGES: if the connection fails; the next call makes a new one.
-        """
-        [answer] = await self.exchange([pack(command)])
-        if isinstance(answer, redis.exceptions.ResponseError):
-            raise answer
-        return answer
-
-    async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        """The answers to several packed commands, sent at once; error answers are among them."""
-        if self._connection is None:
-            self._connection = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-        connection, answers = self._connection, []
-        try:
-            await connection.connect()  # does nothing while it stands; asks sentinels for the master anew
-            await connection.send_packed_command(b"".join(commands))
-            for _ in commands:
-                try:
-                    answers.append(await connection.read_response())
-                except redis.exceptions.ResponseError as error:
-                    answers.append(error)
-        except BaseException:
-            # Answers may still be on their way: they must not meet the next command.
-            await connection.disconnect(nowait=True)
-            raise
-        return answers
-
-    async def reset(self) -> None:
-        """Reach for the server anew, perhaps at another address."""
-        if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
-
-    async def close(self) -> None:
-        """Hang up."""
-        if self._connection is not None:
-            await self._connection.disconnect()
-        await self._client.aclose()
 
 
 class Address:
@@ -118,15 +47,15 @@ class Address:
 
     def commands(self) -> Line:
         """A connection for short commands."""
-        return Line(self._client(1, self._timeout))
+        return Line(self._client(self._timeout), self._timeout)
 
     def blocking(self, longest: float) -> Line:
         """A connection for reads that block for up to `longest` s."""
-        return Line(self._client(1, longest + 5))
+        return Line(self._client(self._timeout), longest + 5)
 
     def channels(self) -> "redis.asyncio.Redis":
         """A client for subscriptions, which wait for ever."""
-        return self._client(1, None)
+        return self._client(None)
 
     def thread(self) -> "redis.Redis":
         """A synchronous client with one connection, for a thread of its own."""
@@ -141,7 +70,7 @@ class Address:
             return client
         return redis.Redis.from_url(self._url, **options)
 
-    def _client(self, size: int, socket_timeout: float | None) -> "redis.asyncio.Redis":
+    def _client(self, socket_timeout: float | None) -> "redis.asyncio.Redis":
         # No retries in here: the caller knows which commands may be sent twice, the client does not.
         options = {**_SHAPE, **self._options(socket_timeout), "retry": AsyncRetry(NoBackoff(), 0), **self._password}
         if self._sentinel:
@@ -153,17 +82,12 @@ class Address:
             )
             return found
         pool = redis.asyncio.BlockingConnectionPool.from_url(
-            self._url, max_connections=size, timeout=self._timeout, **options
+            self._url, max_connections=1, timeout=self._timeout, **options
         )
         return redis.asyncio.Redis.from_pool(pool)
 
     def _options(self, socket_timeout: float | None) -> dict[str, Any]:
-        checks = 15 if socket_timeout == self._timeout else 0
-        return {
-            "socket_timeout": socket_timeout,
-            "socket_connect_timeout": self._timeout,
-            "health_check_interval": checks,
-        }
+        return {"socket_timeout": socket_timeout, "socket_connect_timeout": self._timeout}
 
 
 class _SentinelAddress:

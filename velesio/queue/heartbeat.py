@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import redis
 
 from velesio.queue.broker import Broker
-from velesio.queue.connections import OUTAGES
+from velesio.queue.line import OUTAGES
 
 _AT_ONCE = 100
 

@@ -12,58 +12,36 @@ from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from msgspec import Struct
 
-from velesio import __version__, errors, metrics
+from velesio import __version__, metrics
 from velesio.backends.base import ModelCard
 from velesio.errors import BrokerUnavailable, JobFailed, VelesioError
-from velesio.jobs import Cancelled, Completed, Failed, Final, Job
-from velesio.queue import wire
-from velesio.queue.blobs import NO_ROOM, BlobGone, Parcel
+from velesio.jobs import Failed, Final
+from velesio.queue import endings, wire
+from velesio.queue.blobs import NO_ROOM, BlobGone
 from velesio.queue.broker import Broker
-from velesio.queue.connections import OUTAGES, Argument
 from velesio.queue.heartbeat import Heartbeat, Held, Report
+from velesio.queue.lease import LOST, Lease
+from velesio.queue.line import Argument
 from velesio.queue.listener import Listener
 from velesio.queue.prefixes import Remembered, fingerprints
 from velesio.queue.publisher import Publisher
 from velesio.queue.recall import CannotContinue, NoAnswer, recall
 from velesio.queue.registry import DRAIN, WorkerInfo
-from velesio.queue.tasks import Loop, spawn, stop
+from velesio.queue.tasks import Loop, spawn
 from velesio.queue.transcript import WORKER_LOST
+from velesio.queue.wakeup import WakeUp
 from velesio.queue.wishes import read_wishes
 from velesio.states import Wish
 
 log = structlog.get_logger(__name__)
 
-LOST = "lost"
-DEADLINE = "deadline"
-_WAKE = 2.0
+__all__ = ["Lease", "Leases"]
+
+_AGAIN = 0.1
+"""Seconds until jobs are asked for again that the broker has leased to us and that did not arrive."""
+
 _T = TypeVar("_T")
-
-
-class Lease(Struct, eq=False):
-    """One lease."""
-
-    job: Job
-    attempt: int
-    """How many leases of the job there were, this one included: the number that fences the earlier ones."""
-    crashes: int = 0
-    releases: int = 0
-    entry: str = ""
-    """Where it stands in the stream of leases."""
-    seq: int = 0
-    """Events published."""
-    buffered: int = 0
-    """Bytes of them not sent yet."""
-    ending: str = ""
-    """Why the worker was told to abort it."""
-    payload: bytes = b""
-    """The reference, if the params came from a blob."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether the job is suspected of a crash: its worker leases nothing else beside it."""
-        return self.crashes > 0
 
 
 class Leases:
@@ -105,8 +83,10 @@ class Leases:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._first_beat: asyncio.Future[None] | None = None
         self._room_changed = asyncio.Event()
-        self._taking: asyncio.Task[list[Lease]] | None = None
-        self._wake = _WakeUp(broker)
+        self._interrupted = False
+        self._asking = asyncio.Lock()
+        """Held while jobs are on their way from the broker."""
+        self._wake = WakeUp(broker)
         self._swept = 0.0
         self._recover = False
         self._early: dict[str, str] = {}
@@ -149,6 +129,7 @@ class Leases:
         """Up to `room[model]` leases for each model; waits up to `wait` s for the first. No job gets lost if this is
         cancelled: what was under way comes with the next call, or is given back by `close`."""
         until = time.monotonic() + wait
+        self._interrupted = False
         models: list[tuple[str, str]] = [
             (card.capability, card.name) for card in self._cards if room.get(card.name, 0) > 0
         ]
@@ -156,13 +137,20 @@ class Leases:
             await self._until_room_changes(wait)
             return []
         while True:
-            if self._taking or self._worth_asking(models):
-                leases = await self._ask(room)
-                if leases:
-                    return leases
+            if self._worth_asking(models) and (leases := await self._ask(room)):
+                return leases
             left = until - time.monotonic()
-            if left <= 0 or self._quiet or not await self._wake.wait(left):
+            if left <= 0 or self._quiet or self._interrupted:
                 return []
+            woken = await self._wake.wait(min(left, _AGAIN) if self._recover else left)
+            if not woken and not self._recover:
+                return []
+
+    def interrupt(self) -> None:
+        """Have a `take` that waits return: there is room now that it does not know of."""
+        self._interrupted = True
+        self._room_changed.set()
+        self._wake.interrupt()
 
     async def settle(self, lease: Lease, final: Final) -> bool:
         """End a lease, after all events published for it. False: somebody else has the job by now.
@@ -170,7 +158,7 @@ class Leases:
         A `Failed` with `retry` gives the job another attempt while there are any. Waits for the broker for as long
         as it is away.
         """
-        final = _as_meant(lease, final)
+        final = endings.as_meant(lease, final)
         notes = await self._publisher.rest(lease)
         if lease.ending == LOST:
             return self._over(lease, ended=False)
@@ -179,13 +167,13 @@ class Leases:
     async def _settle(self, lease: Lease, final: Final, notes: list[bytes]) -> bool:
         final, event, result = await self._broker.blobs.fit(lease.job.id, final, self._broker.settings.max_result)
         message = wire.message([*notes, wire.encode(wire.Note(lease.job.id, lease.attempt, lease.seq, event))])
-        name, arguments = self._ending(lease, final, result, message)
+        name, arguments = endings.script(lease, final, result, message, self._broker.settings.retry_delay)
         answer = await self._insist(lambda: self._broker.run(name, self.owner, lease.job.id, lease.attempt, *arguments))
         if answer == b"ROOM":
             return await self._settle(lease, NO_ROOM, notes)
         if answer in {b"OK", b"AGAIN"} and not isinstance(final, Failed):
             await self._broker.blobs.drop(lease.payload)  # a failed job can be queued again
-        _count(answer, final)
+        endings.count(answer, final)
         return self._over(lease, ended=answer not in {None, b"STALE"})
 
     async def release(self, lease: Lease) -> None:
@@ -200,20 +188,18 @@ class Leases:
         self._room_changed.set()
         self._heart.now()
         await self._wake.close()
-        if self._taking:  # a call of `take` was cancelled: nobody will come for these
-            for lease in await self._ask({}):
-                await self.release(lease)
+        await self._give_back()
 
     async def close(self) -> None:
         """Give back whatever is still leased and leave the registry."""
         self._leaving = True
         await self._wake.close()
         await self._sweeper.close()
-        if self._taking:
-            await asyncio.wait({self._taking}, timeout=5)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self._give_back()
         self._closed = True
         await asyncio.gather(*[self.release(lease) for lease in self._running.values()])
-        await stop(self._taking)
         self._heart.stop()
         await self._orders.close()
         await asyncio.to_thread(self._heart.join)
@@ -231,17 +217,27 @@ class Leases:
         return overdue or self._recover or any(model in self._wake.ready for model in models)
 
     async def _ask(self, room: Mapping[str, int]) -> list[Lease]:
-        # In a task of its own: a lease that the server has given must be known here, even if `take` is cancelled.
-        if self._taking is None:
-            self._taking = spawn(self._take(room), "take")
-        task = self._taking
-        await asyncio.wait({task})
-        self._taking = None
-        return task.result()
+        async with self._asking:
+            known = set(self._running)
+            try:
+                return await self._take(room)
+            except asyncio.CancelledError:
+                # What the broker has given, or will give, is nobody's: the next call brings it again.
+                self._recover = True
+                self._running = {job_id: lease for job_id, lease in self._running.items() if job_id in known}
+                raise
+
+    async def _give_back(self) -> None:
+        """Release what a call of `take` that was cancelled, or whose answer got lost, may have leased."""
+        async with self._asking:  # a call under way ends first, and its caller has the leases
+            recover = self._recover
+        if recover:
+            for lease in await self._ask({}):
+                await self.release(lease)
 
     async def _take(self, room: Mapping[str, int]) -> list[Lease]:
-        asked = [card for card in self._cards if room.get(card.name, 0) > 0]
         recover, self._recover = self._recover, False
+        asked = [card for card in self._cards if recover or room.get(card.name, 0) > 0]
         try:
             leases, more, now = await self._broker.run("take", *self._request(asked, room, recover), retry=False)
         except VelesioError as error:
@@ -274,7 +270,7 @@ class Leases:
     def _request(self, cards: list[ModelCard], room: Mapping[str, int], recover: bool) -> list[Argument]:
         arguments: list[Argument] = [self.owner, 0, len(self._running), int(recover), len(cards)]
         for card in cards:
-            arguments += [card.capability, card.name, min(room[card.name], 100)]
+            arguments += [card.capability, card.name, min(room.get(card.name, 0), 100)]
         cached = self._cached.all()
         arguments += [len(cached), *cached]
         return arguments + ([lease.entry for lease in self._running.values()] if recover else [])
@@ -314,7 +310,7 @@ class Leases:
         with contextlib.suppress(BrokerUnavailable):  # then its lease runs out
             body = wire.encode(final)
             answer = await self._broker.run("finish", self.owner, job_id, attempt, 0, "failed", body, 1, message)
-            _count(answer, final)
+            endings.count(answer, final)
 
     async def _resume(self, lease: Lease) -> Lease | None:
         """The lease with what an earlier attempt already sent; None if it was given back or ended here."""
@@ -355,15 +351,6 @@ class Leases:
             waiter.cancel()
 
     # Ending
-
-    def _ending(self, lease: Lease, final: Final, result: Parcel, message: bytes) -> tuple[str, tuple[Argument, ...]]:
-        settings = self._broker.settings
-        if isinstance(final, Failed) and final.retry and not lease.ending:
-            delay = round(settings.retry_delay * random.uniform(0.5, 1) * 1000)  # noqa: S311 - jitter
-            return "retry", (0, delay, result.body, message)
-        state = {Completed: "done", Failed: "failed", Cancelled: "cancelled"}[type(final)]
-        dead = isinstance(final, Failed) and _our_fault(final.code)
-        return "finish", (0, state, result.body, int(dead), message, result.carried)
 
     def _over(self, lease: Lease, *, ended: bool) -> bool:
         if self._running.get(lease.job.id) is lease:
@@ -442,7 +429,7 @@ class Leases:
         lease = self._running.get(job_id)
         if lease and not lease.ending:
             self._abort(lease, reason or "cancelled")
-        elif job_id and not lease and self._taking:
+        elif job_id and not lease and self._asking.locked():
             self._early[job_id] = reason or "cancelled"  # the job is perhaps just being handed over
 
     def _abort(self, lease: Lease, reason: str) -> None:
@@ -454,94 +441,3 @@ class Leases:
     async def _sweep(self) -> None:
         await self._broker.run("sweep", 0, 0)
         await self._broker.blobs.sweep()
-
-
-class _WakeUp:
-    """Waits for tokens that say that a queue has got a job, over a connection of its own."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.ready: set[tuple[str, str]] = set()
-        """Capability and model of queues that may hold jobs."""
-        self._broker = broker
-        self._served: dict[str, tuple[str, str]] = {}
-        self._line = broker.address.blocking(_WAKE)
-        self._task: asyncio.Task[bytes | None] | None = None
-        self._keys: list[str] = []
-        self._closed = False
-
-    def serve(self, queues: list[tuple[str, str]]) -> None:
-        self._served = {self._broker.keys.wake(*queue): queue for queue in queues}
-        self.ready = set(queues)
-
-    def found(self, asked: list[tuple[str, str]], left: set[str]) -> None:
-        """After a look into the queues of `asked`: those in `left` still hold jobs."""
-        for queue in asked:
-            if ":".join(queue) in left:
-                self.ready.add(queue)
-            else:
-                self.ready.discard(queue)
-
-    async def wait(self, longest: float) -> bool:
-        """Whether a queue became ready."""
-        if self._closed:
-            return False
-        keys = [key for key, queue in self._served.items() if queue not in self.ready]
-        if not keys:
-            await asyncio.sleep(min(longest, 0.1))
-            return False
-        if self._task and keys != self._keys:
-            await stop(self._task)
-            self._task = None
-        if self._task is None:
-            # It outlives this call, so that cancelling the call neither loses a token nor cuts the connection.
-            self._keys = keys
-            self._task = spawn(self._pop(keys), "wake up")
-        await asyncio.wait({self._task}, timeout=longest)
-        return self._note()
-
-    def _note(self) -> bool:
-        if self._task is None or not self._task.done():
-            return False
-        key = None if self._task.cancelled() else self._task.result()
-        self._task = None
-        if key is None:
-            return False
-        queue = self._served.get(key.decode())
-        if queue:
-            self.ready.add(queue)
-        return queue is not None
-
-    async def _pop(self, keys: list[str]) -> bytes | None:
-        try:
-            found = await self._line.ask("BLPOP", *keys, _WAKE)
-        except (*OUTAGES, VelesioError):
-            await asyncio.sleep(random.uniform(0.1, 0.3))  # noqa: S311
-            return None
-        return found[0] if found else None
-
-    async def close(self) -> None:
-        self._closed = True
-        await stop(self._task)
-        await self._line.close()
-
-
-def _as_meant(lease: Lease, final: Final) -> Final:
-    """An abort for the deadline's sake is a failure, not a cancellation."""
-    if lease.ending == DEADLINE and isinstance(final, Cancelled):
-        return Failed("deadline_exceeded", errors.DeadlineExceeded().message)
-    if lease.ending and isinstance(final, Cancelled) and not final.reason:
-        return Cancelled(lease.ending)
-    return final
-
-
-def _our_fault(code: str) -> bool:
-    """Whether a failure is worth a dead letter: not the request's fault, nor the passing of time."""
-    error = errors.from_code(code, "")
-    return isinstance(error, errors.JobFailed) or type(error) is VelesioError
-
-
-def _count(answer: bytes | None, final: Final) -> None:
-    if answer == b"RETRY" and isinstance(final, Failed):
-        metrics.child(metrics.retries, final.code).inc()
-    elif answer == b"DEAD" or (answer == b"OK" and isinstance(final, Failed) and _our_fault(final.code)):
-        metrics.dead.inc()

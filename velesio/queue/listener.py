@@ -11,7 +11,7 @@ from collections.abc import Callable
 import redis
 
 from velesio.queue.broker import Broker
-from velesio.queue.connections import OUTAGES
+from velesio.queue.line import OUTAGES
 from velesio.queue.tasks import spawn, stop
 
 

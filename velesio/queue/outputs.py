@@ -11,7 +11,7 @@ from velesio.queue import wire
 from velesio.queue.blobs import GONE
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue, JobRecord
-from velesio.queue.connections import OUTAGES, Line
+from velesio.queue.line import OUTAGES, Line
 from velesio.queue.playback import Playback, Restarted, Said
 
 __all__ = ["Restarted", "Said", "follow"]

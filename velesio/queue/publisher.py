@@ -3,16 +3,13 @@
 import asyncio
 import random
 from collections import deque
-from typing import TYPE_CHECKING
 
 from velesio.errors import VelesioError
 from velesio.jobs import Event, is_final
 from velesio.queue import wire
 from velesio.queue.broker import Broker
+from velesio.queue.lease import Lease
 from velesio.queue.tasks import spawn, stop
-
-if TYPE_CHECKING:
-    from velesio.queue.leases import Lease
 
 _LIMIT = 1024 * 1024
 """Bytes that a job may have waiting while the broker is away; what exceeds them comes with the final event."""
@@ -32,12 +29,12 @@ class _Outbox:
         self.writer: asyncio.Task[None] | None = None
         self._sent: asyncio.Future[None] | None = None
 
-    def put(self, lease: "Lease", note: bytes) -> None:
+    def put(self, lease: Lease, note: bytes) -> None:
         self.notes.append((lease, note))
         if self.writer is None or self.writer.done():
             self.writer = spawn(self._write(), f"publish to {self._key}")
 
-    async def rest(self, lease: "Lease") -> list[bytes]:
+    async def rest(self, lease: Lease) -> list[bytes]:
         """The notes of a lease that are still here, taken out; those being sent are waited for."""
         while any(owner is lease for owner, _ in self.sending):
             self._sent = self._sent or asyncio.get_running_loop().create_future()
@@ -64,7 +61,7 @@ class _Outbox:
                     lease.buffered -= len(note)
                 self._release()
 
-    def _batch(self) -> list[tuple["Lease", bytes]]:
+    def _batch(self) -> list[tuple[Lease, bytes]]:
         size, batch = 0, []
         while self.notes and size < _LARGEST:
             batch.append(self.notes.popleft())
@@ -99,7 +96,7 @@ class Publisher:
         self._broker = broker
         self._outboxes: dict[str, _Outbox] = {}
 
-    def publish(self, lease: "Lease", event: Event) -> None:
+    def publish(self, lease: Lease, event: Event) -> None:
         """Send a non-final event, if anybody wants it. From the event loop; never blocks."""
         if is_final(event):
             raise ValueError("a final event goes to Leases.settle")
@@ -112,7 +109,7 @@ class Publisher:
         lease.buffered += len(note)
         self._outbox(lease).put(lease, note)
 
-    async def rest(self, lease: "Lease") -> list[bytes]:
+    async def rest(self, lease: Lease) -> list[bytes]:
         """What was published for a lease and not sent yet, encoded; the caller sends it."""
         outbox = self._outboxes.get(_name(lease))
         if outbox is None:
@@ -129,7 +126,7 @@ class Publisher:
             await asyncio.wait(writers, timeout=2)
         await stop(*writers)
 
-    def _outbox(self, lease: "Lease") -> _Outbox:
+    def _outbox(self, lease: Lease) -> _Outbox:
         name = _name(lease)
         if name not in self._outboxes:
             self._outboxes = {key: box for key, box in self._outboxes.items() if box.notes or box.sending}
@@ -137,5 +134,5 @@ class Publisher:
         return self._outboxes[name]
 
 
-def _name(lease: "Lease") -> str:
+def _name(lease: Lease) -> str:
     return lease.job.gateway or f"/{lease.job.id}"

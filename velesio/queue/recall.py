@@ -11,7 +11,7 @@ import msgspec
 
 from velesio.queue import wire
 from velesio.queue.broker import Broker
-from velesio.queue.connections import OUTAGES
+from velesio.queue.line import OUTAGES
 from velesio.queue.playback import Playback
 
 _PATIENCE = 2.0

@@ -20,7 +20,7 @@ from velesio.queue import wire
 from velesio.queue.blobs import GONE
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
-from velesio.queue.connections import OUTAGES
+from velesio.queue.line import OUTAGES
 from velesio.queue.publisher import Publisher
 from velesio.queue.tasks import Loop, spawn, stop
 from velesio.queue.transcript import WORKER_LOST, Transcript
@@ -34,6 +34,8 @@ _GRACE = 5.0
 _BLOCK = 5.0
 _LIFETIME = 15.0
 """Seconds that the sign of life lasts at least: a connection that died silently is noticed after ten."""
+_ANSWERED = 200
+"""Ends that readers have, told to the broker together."""
 _TRIM = 8 * 1024 * 1024
 """Bytes read between two beats after which the stream is trimmed at once: pictures are large."""
 _RECALL_TTL = 30_000
@@ -102,6 +104,8 @@ class Watch:
         if accepted:
             self._batch.extend(accepted)
             self._wake()
+            if self.transcript.ended:
+                self._inbox.answered(self.job.id)
 
     def fail(self, error: VelesioError) -> None:
         """End the iteration, after what has come so far."""
@@ -125,6 +129,8 @@ class Inbox:
         self._last = b"0-0"
         self._line = broker.address.blocking(_BLOCK)
         self._read_bytes = 0
+        self._answered: list[str] = []
+        """Jobs whose end has come and whose results the broker need not keep."""
         self._stopping = False
         self._reader: asyncio.Task[None] | None = None
         self._errands: set[asyncio.Task[Any]] = set()
@@ -152,6 +158,7 @@ class Inbox:
         for watch in list(self._watches.values()):
             watch.fail(BrokerUnavailable("This gateway is closing."))
         with contextlib.suppress(VelesioError):  # they expire by themselves
+            await self._forget_results()
             await self._broker.command("DEL", self._key, self._broker.keys.gateway(self.gateway_id))
 
     def watch(self, job: Job) -> Watch:
@@ -165,6 +172,18 @@ class Inbox:
         """Drop what still comes for a watch."""
         if self._watches.get(watch.job.id) is watch:
             del self._watches[watch.job.id]
+
+    def answered(self, job_id: str) -> None:
+        """Whoever waited for a job has its end. Called for the last of its events."""
+        self._answered.append(job_id)
+        if len(self._answered) == _ANSWERED:
+            self._errand(self._forget_results())
+
+    async def _forget_results(self) -> None:
+        """Tell the broker, which otherwise keeps results for an hour; if it is away, that is what it does."""
+        while self._answered:
+            some, self._answered = self._answered[:_ANSWERED], self._answered[_ANSWERED:]
+            await self._broker.run("answered", self.gateway_id, *some)
 
     async def _listen(self) -> tuple[bytes, int]:
         settings = self._broker.settings
@@ -181,6 +200,7 @@ class Inbox:
         if created:
             for watch in self._watches.values():
                 watch.heard = 0.0  # the broker lost its memory: ask what became of the jobs
+        await self._forget_results()
         for job_id in list(self._broker.doubtful):
             await self._queue.cancel(job_id)
             self._broker.doubtful.discard(job_id)
@@ -206,6 +226,7 @@ class Inbox:
                 if self._read_bytes > _TRIM:
                     self._read_bytes = 0
                     self._errand(self._broker.command("XTRIM", self._key, "MINID", self._last))
+                await asyncio.sleep(0)  # whoever got something goes first: asking for more takes a while
 
     async def _next_entries(self) -> Sequence[tuple[bytes, list[bytes]]]:
         found = await self._line.ask(

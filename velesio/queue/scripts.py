@@ -1,10 +1,11 @@
-"""Lua scripts: each is the settings, `lua/common.lua` and its own file as one text.
+"""Lua scripts: each is the settings, what it uses of `lua/common.lua`, and its own file as one text.
 
 Settings are part of the text, so a call carries only what differs from call to call, and two installations with
 different settings can share a server: they have different scripts.
 """
 
 import hashlib
+import re
 from importlib.resources import files
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from velesio.config import BlobSection, QueueSection
 
 NAMES = (
+    "answered",
     "beat",
     "cancel",
     "enqueue",
@@ -44,15 +46,33 @@ class Script(msgspec.Struct, frozen=True):
 def load(queue: QueueSection, blobs: BlobSection | None = None) -> dict[str, Script]:
     """Every script, made for these settings."""
     folder = files("velesio.queue") / "lua"
-    common = (folder / "common.lua").read_text(encoding="utf-8")
-    head = f"local S = {_table(_settings(queue, blobs or BlobSection()))}\n{common}\n"
-    return {name: _script(name, head, (folder / f"{name}.lua").read_text(encoding="utf-8")) for name in NAMES}
+    settings = f"local S = {_table(_settings(queue, blobs or BlobSection()))}"
+    shared = _parts((folder / "common.lua").read_text(encoding="utf-8"))
+    return {
+        name: _script(name, settings, shared, (folder / f"{name}.lua").read_text(encoding="utf-8")) for name in NAMES
+    }
 
 
-def _script(name: str, head: str, body: str) -> Script:
+def _script(name: str, settings: str, shared: dict[str, str], body: str) -> Script:
     shebang, _, rest = body.partition("\n")
-    text = f"{shebang}\n{head}{rest}"
+    text = "\n".join((shebang, settings, *_used(shared, rest), rest))
     return Script(name, text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - the server names scripts so
+
+
+def _parts(common: str) -> dict[str, str]:
+    """The names that a text defines, in their order, each with its definition."""
+    pieces = re.split(r"^(?=local )", common, flags=re.MULTILINE)[1:]
+    return {re.match(r"local (?:function )?(\w+)", piece)[1]: piece for piece in pieces}  # type: ignore[index]
+
+
+def _used(shared: dict[str, str], body: str) -> list[str]:
+    """The definitions that a script needs, by itself or through others: the server runs all of its text at each call,
+    and making a function costs it as much as a command."""
+    used: list[str] = []
+    for name, piece in reversed(shared.items()):
+        if any(re.search(rf"\b{name}\b", text) for text in (body, *used)):
+            used.insert(0, piece)
+    return used
 
 
 def _settings(queue: QueueSection, blobs: BlobSection) -> dict[str, float]:
@@ -68,6 +88,7 @@ def _settings(queue: QueueSection, blobs: BlobSection) -> dict[str, float]:
         "cap": queue.cap,
         "tenant_cap": queue.tenant_cap,
         "memory_reserve": queue.memory_reserve,
+        "answered_ttl": _ms(queue.answered_ttl),
         "result_ttl": _ms(queue.result_ttl),
         "failed_ttl": _ms(queue.failed_ttl),
         "idempotency_ttl": _ms(queue.idempotency_ttl),

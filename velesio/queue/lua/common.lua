@@ -1,4 +1,4 @@
--- Names, job records and moves between states that several scripts share; put before each of them.
+-- Names, job records and moves between states that several scripts share; what a script uses is put before it.
 -- S (settings, times in ms) is put before this text. Every move is one of:
 --   s scheduled -> q queued -> r running -> done | failed | cancelled
 local root = KEYS[1]

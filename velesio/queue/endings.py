@@ -1,0 +1,45 @@
+"""Endings: what the end of an attempt means for its job, and which script says so to the broker."""
+
+import random
+
+from velesio import errors, metrics
+from velesio.errors import JobFailed, VelesioError
+from velesio.jobs import Cancelled, Completed, Failed, Final
+from velesio.queue.blobs import Parcel
+from velesio.queue.lease import DEADLINE, Lease
+from velesio.queue.line import Argument
+
+
+def as_meant(lease: Lease, final: Final) -> Final:
+    """An abort for the deadline's sake is a failure, not a cancellation."""
+    if lease.ending == DEADLINE and isinstance(final, Cancelled):
+        return Failed("deadline_exceeded", errors.DeadlineExceeded().message)
+    if lease.ending and isinstance(final, Cancelled) and not final.reason:
+        return Cancelled(lease.ending)
+    return final
+
+
+def our_fault(code: str) -> bool:
+    """Whether a failure is worth a dead letter: not the request's fault, nor the passing of time."""
+    error = errors.from_code(code, "")
+    return isinstance(error, JobFailed) or type(error) is VelesioError
+
+
+def script(
+    lease: Lease, final: Final, result: Parcel, message: bytes, delay: float
+) -> tuple[str, tuple[Argument, ...]]:
+    """Name and last arguments of the script that ends the lease so; `delay` s is the first pause before a retry."""
+    if isinstance(final, Failed) and final.retry and not lease.ending:
+        pause = round(delay * random.uniform(0.5, 1) * 1000)  # noqa: S311 - jitter
+        return "retry", (0, pause, result.body, message)
+    state = {Completed: "done", Failed: "failed", Cancelled: "cancelled"}[type(final)]
+    dead = isinstance(final, Failed) and our_fault(final.code)
+    return "finish", (0, state, result.body, int(dead), message, result.carried)
+
+
+def count(answer: bytes | None, final: Final) -> None:
+    """Note in the metrics what the script answered."""
+    if answer == b"RETRY" and isinstance(final, Failed):
+        metrics.child(metrics.retries, final.code).inc()
+    elif answer == b"DEAD" or (answer == b"OK" and isinstance(final, Failed) and our_fault(final.code)):
+        metrics.dead.inc()
