@@ -15,7 +15,7 @@ import msgspec
 
 from velesio.errors import BrokerUnavailable, VelesioError
 from velesio.queue.broker import Broker
-from velesio.queue.connections import OUTAGES
+from velesio.queue.line import OUTAGES
 
 _BLOCK = 2.0
 _SPARE = 60.0
