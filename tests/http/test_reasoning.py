@@ -43,8 +43,7 @@ def test_budgets(raw: dict[str, Any], budget: int) -> None:
 
 def test_where_it_is_told() -> None:
     """llama.cpp's names."""
-    asked = reasoning_of({"reasoning_format": "none", "reasoning_control": True})
-    assert asked == Reasoning("none", -1, {}, control=True)
+    assert reasoning_of({"reasoning_format": "none"}) == Reasoning("none", -1, {})
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,6 @@ def test_where_it_is_told() -> None:
         ({"reasoning_format": []}, "reasoning_format"),
         ({"reasoning_budget_tokens": -2}, "reasoning_budget_tokens"),
         ({"thinking_budget_tokens": "many"}, "thinking_budget_tokens"),
-        ({"reasoning_control": 1}, "reasoning_control"),
     ],
 )
 def test_bad_fields_are_named(raw: dict[str, Any], param: str) -> None:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from velesio.errors import ContextExceeded
 from velesio.http import openai, sse
-from velesio.http.fields import Fields, of, passed, refuse, refused, unless
+from velesio.http.fields import Fields, passed, refuse, refused, unless
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import GENERATION, SAMPLING, Generation, completions_of, generation_of
@@ -20,26 +20,18 @@ from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.prompts import PROMPT
 from velesio.http.usage import (
     Stopwatch,
-    StreamOptions,
     finish_reason,
     progress_of,
     progress_timings,
     timings_of,
     usage_of,
 )
-from velesio.http.wire import convert, encode, read_object
+from velesio.http.wire import encode, read_object
 from velesio.jobs import Completed, Completion, Delta, Event, Progress, Started, TextResult, TokenProbs, Usage
-
-
-class Body(msgspec.Struct):
-    """The fields that only this route has."""
-
-    stream_options: StreamOptions | None = None
-
 
 FIELDS: Fields = {
     "prompt": PROMPT,
-    **of(Body, stream_options="the counts come with the end of each choice, asked for or not"),
+    "stream_options": passed("the counts come with the end of each choice, asked for or not"),
     "echo": refused("answers with the prompt in them are", final=True),
     "suffix": refused("text after the answer is", instead="use /infill", final=True),
     "best_of": refused("choosing the best of several answers is", unless(1), instead="use n", final=True),
@@ -67,7 +59,6 @@ def read(raw: Mapping[str, Any]) -> Asked:
         Unsupported: it asks for something that is not there.
     """
     refuse(raw, FIELDS)
-    convert(raw, Body)
     generation = generation_of(raw, grammar_of(raw), probs_of(raw))
     return Asked(generation=generation, params=completions_of(raw, generation))
 

@@ -23,8 +23,6 @@ class Reasoning(NamedTuple):
     """Tokens; -1: no limit."""
     kwargs: Mapping[str, Any] = {}
     """Variables for the model's template."""
-    control: bool = False
-    """Whether the client may end it while it is going on."""
 
 
 def reasoning_of(raw: Mapping[str, Any]) -> Reasoning:
@@ -36,10 +34,7 @@ def reasoning_of(raw: Mapping[str, Any]) -> Reasoning:
     form = raw.get("reasoning_format", "auto")
     if form not in _FORMATS:
         raise bad_field("reasoning_format", f"expected one of {', '.join(_FORMATS)}")
-    control = raw.get("reasoning_control", False)
-    if not isinstance(control, bool):
-        raise bad_field("reasoning_control", "expected true or false")
-    return Reasoning(form, _budget(raw), template_kwargs_of(raw), control)
+    return Reasoning(form, _budget(raw), template_kwargs_of(raw))
 
 
 def _budget(raw: Mapping[str, Any]) -> int:
@@ -108,9 +103,7 @@ FIELDS = {
     "reasoning_budget": given(int, "the same, if neither is given"),
     "enable_thinking": given(bool, "a variable of the model's template"),
     "chat_template_kwargs": given(dict[str, Any], "variables of the model's template; they count most", default={}),
-    "reasoning_control": given(
-        bool, "whether `/v1/chat/completions/control` may end the reasoning of this answer", default=False
-    ),
+    "reasoning_control": passed("the reasoning of every answer can be ended, by `/v1/chat/completions/control`"),
     "reasoning_budget_message": refused("other words at the end of the reasoning than the model's own are"),
     "reasoning_budget_start_tag": passed("the model's template tells how its reasoning is marked"),
     "reasoning_budget_end_tag": passed("the same"),

@@ -18,6 +18,8 @@ from velesio.http.tools import Tools, described, tools_of
 from velesio.http.wire import bad_field, convert, within
 from velesio.jobs import Chat, Grammar
 
+_OF_CHATS = ("n_probs", "logprobs", "post_sampling_probs", "return_progress", "timings_per_token", "verbose")
+"""Fields for which this API has other words, or none."""
 _LOGPROBS = "message.output_text.logprobs"
 
 
@@ -74,6 +76,7 @@ FIELDS: Fields = {
     "prompt": refused("stored prompts are", instead="send input"),
     "n": refused("several answers to one request are", unless(1), final=True),
     "n_cmpl": refused("several answers to one request are", unless(1), final=True),
+    **dict.fromkeys(_OF_CHATS, passed("of chats and completions only")),
     "truncation": passed("an input that is too long is refused"),
     "stream_options": passed("nothing is ever obfuscated; the counts come in any case"),
     "max_tool_calls": passed("tools are called by the client"),
@@ -115,7 +118,8 @@ def read(raw: Mapping[str, Any]) -> Asked:
     effort = {} if body.reasoning.effort is None else {"reasoning_effort": body.reasoning.effort}
     thought = reasoning_of(effort | dict(raw))
     limits = {} if limit < 0 else {"n_predict": limit}
-    generation = generation_of(dict(raw) | limits, _grammar(raw, body), _probs(body))
+    native = {name: value for name, value in raw.items() if name not in _OF_CHATS}
+    generation = generation_of(native | limits, _grammar(raw, body), _probs(body))
     return Asked(
         generation=generation,
         params=generation.each(
