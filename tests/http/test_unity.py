@@ -9,7 +9,8 @@ import pytest
 from tests.clients.unity import Native, ServerError, Web
 from tests.http.conftest import Site, StartSite
 from velesio.config import ServerSection
-from velesio.http.unity import LIMIT, fitted, merged, template_name
+from velesio.http.unity import template_name
+from velesio.http.unity_stream import LIMIT, fitted, merged
 from velesio.jobs import Completed, Delta, TextResult, TokenProbs
 
 UNITY_WEB = {"User_Agent": Web.AGENT}

@@ -1,15 +1,20 @@
 """Anthropic's API: `/v1/messages` and the count of a request's tokens."""
 
+from typing import Any
+
 from aiohttp import web
 
+from velesio.errors import ContextExceeded, Unsupported
 from velesio.http import sse
 from velesio.http.anthropic_answers import Frames, Writer
-from velesio.http.anthropic_requests import Asked, read
+from velesio.http.anthropic_requests import FIELDS, Asked, read
 from velesio.http.dispatch import ask, find_model, jobs_of
 from velesio.http.gateway import GATEWAY
+from velesio.http.generation import SAMPLING
 from velesio.http.idempotency import answers_to
+from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import json_response, read_object
-from velesio.jobs import PromptResult, Render
+from velesio.jobs import PromptResult, Render, TextResult, Usage
 
 
 async def _read(request: web.Request) -> Asked:
@@ -39,3 +44,44 @@ async def count_tokens(request: web.Request) -> web.Response:
 
 
 ROUTES = [web.post("/v1/messages", messages), web.post("/v1/messages/count_tokens", count_tokens)]
+
+_MODEL = "smollm2-135m-instruct"
+_EXAMPLE = {
+    "model": _MODEL,
+    "max_tokens": 64,
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+}
+
+
+def _answer() -> dict[str, Any]:
+    result = TextResult("Paris.", usage=Usage(36, 3, 30))
+    return Writer(read(_EXAMPLE), _MODEL, "0" * 32).whole(result)
+
+
+_ERRORS = (*OF_EVERY_JOB, Unsupported)
+
+API = (
+    Operation(
+        method="POST",
+        paths=("/v1/messages",),
+        summary="Answers a conversation.",
+        notes="A stream has Anthropic's events: `message_start`, blocks of `thinking`, `text` and `tool_use`, each "
+        "with `content_block_start`, its deltas and `content_block_stop`, then `message_delta` with all counts, "
+        "`message_stop`; `ping` fills silences, `error` ends what cannot go on.",
+        fields=FIELDS,
+        groups=(SAMPLING,),
+        example=_EXAMPLE,
+        answer=_answer,
+        streams="text/event-stream",
+        errors=(*_ERRORS, ContextExceeded),
+    ),
+    Operation(
+        method="POST",
+        paths=("/v1/messages/count_tokens",),
+        summary="Counts the tokens of a conversation's prompt.",
+        fields=FIELDS,
+        example=_EXAMPLE,
+        answer=lambda: {"input_tokens": 36},
+        errors=_ERRORS,
+    ),
+)

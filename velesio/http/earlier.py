@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from velesio import __version__
 from velesio.backends.base import ModelCard
 from velesio.http import ollama, ollama_library
+from velesio.http.fields import given
 from velesio.http.ollama_models import details
-from velesio.http.ollama_requests import read_chat, read_generate
+from velesio.http.ollama_requests import CHAT, GENERATE, read_chat, read_generate
+from velesio.http.operations import Operation
 from velesio.queue.registry import WorkerInfo
 
 _KINDS = {"text": "llm", "image": "sd"}
@@ -84,3 +87,23 @@ ROUTES = [
     web.get("/tags", ollama_library.list_tags),
     web.post("/embed", ollama.embed),
 ]
+
+_WHOLE = given(bool, "lines of JSON instead of one whole answer", default=False)
+
+
+def _as(operation: Operation, path: str, **changed: Any) -> Operation:
+    """An operation of Ollama's at a path of the earlier server's."""
+    summary = f"As `{operation.method} {operation.paths[0]}`"
+    whole = ", but not streamed unless `stream` is true." if changed else "."
+    return msgspec.structs.replace(operation, paths=(path,), summary=summary + whole, notes="", **changed)
+
+
+_GENERATE, _CHAT, _EMBED, _ = ollama.API
+_TAGS = ollama_library.API[0]
+
+API = (
+    _as(_GENERATE, "/generate", fields={**GENERATE, "stream": _WHOLE}),
+    _as(_CHAT, "/chat", fields={**CHAT, "stream": _WHOLE}),
+    _as(_EMBED, "/embed"),
+    _as(_TAGS, "/tags"),
+)

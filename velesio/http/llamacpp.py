@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import ContextExceeded, VelesioError
-from velesio.http import sse, unity
+from velesio.http import sse, unity_stream
 from velesio.http.dispatch import find_model, jobs_of, scaled
 from velesio.http.families import NATIVE
 from velesio.http.fields import Fields, of, passed, refuse, refused
@@ -325,9 +325,9 @@ async def answer(request: web.Request, asked: Asked) -> web.StreamResponse:
         writer = Writer(asked, card.name, answers.ids[0])
         if generation.stream:
             await answers.begin()
-            framing = unity.framing_for(request, Frames(writer))
-            told = unity.answers_for(request, answers)
-            pause = unity.pause_for(request)
+            framing = unity_stream.framing_for(request, Frames(writer))
+            told = unity_stream.answers_for(request, answers)
+            pause = unity_stream.pause_for(request)
             return await sse.respond(request, told, framing, generation.ping_interval, pause=pause)
         results = await answers.texts()
     return json_response(writer.answer(results))

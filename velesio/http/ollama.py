@@ -8,18 +8,43 @@ import structlog
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.errors import BadRequest, ContextExceeded, VelesioError
+from velesio.errors import BadRequest, ContextExceeded, Unsupported, VelesioError
 from velesio.http import loading, sse
 from velesio.http.dispatch import Numbered, answers_to, ask, jobs_of
 from velesio.http.embeddings import floats
 from velesio.http.gateway import ARRIVED, JOB_ID
 from velesio.http.ollama_answers import HEADERS, Frames, Writer, lines_response
 from velesio.http.ollama_library import model_of, read_body
-from velesio.http.ollama_models import can_think
-from velesio.http.ollama_requests import Asked, Generating, read_chat, read_embed, read_embeddings, read_generate
+from velesio.http.ollama_models import can_think, stamp
+from velesio.http.ollama_options import OPTIONS
+from velesio.http.ollama_requests import (
+    CHAT,
+    EMBED,
+    EMBEDDINGS,
+    GENERATE,
+    Asked,
+    Generating,
+    read_chat,
+    read_embed,
+    read_embeddings,
+    read_generate,
+)
 from velesio.http.ollama_room import cut, prompted, shortened
+from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.reference import table
 from velesio.http.wire import json_response
-from velesio.jobs import Chat, Completed, Completion, Embed, EmbedResult, TextResult, Tokenize, TokensResult
+from velesio.jobs import (
+    Chat,
+    Completed,
+    Completion,
+    Embed,
+    EmbedResult,
+    TextResult,
+    Timings,
+    Tokenize,
+    TokensResult,
+    Usage,
+)
 
 log = structlog.get_logger("velesio.http")
 
@@ -165,3 +190,82 @@ ROUTES = [
     web.post("/api/embed", embed),
     web.post("/api/embeddings", embeddings),
 ]
+
+_MODEL = "smollm2-135m-instruct"
+_TIMES = {"created_at": stamp(1_764_000_000_000_000_000), "total_duration": 64_000_000, "load_duration": 1_200_000}
+_RESULT = TextResult("Paris.", (1,), usage=Usage(36, 3), timings=Timings(41.0, 22.0))
+_PROMPT = {"model": _MODEL, "prompt": "What is the capital of France?", "stream": False}
+_CHAT = {
+    "model": _MODEL,
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "stream": False,
+}
+
+
+def _generated() -> dict[str, Any]:
+    writer = Writer(_MODEL, None, 0.0, in_message=False)
+    writer.context = (1, 4093, 198)
+    return writer.whole(_RESULT) | _TIMES
+
+
+def _chatted() -> dict[str, Any]:
+    return Writer(_MODEL, None, 0.0, in_message=True).whole(_RESULT) | _TIMES
+
+
+def _embedded() -> dict[str, Any]:
+    return {
+        "model": _MODEL,
+        "embeddings": [[0.6, 0.8]],
+        "total_duration": _TIMES["total_duration"],
+        "load_duration": 0,
+        "prompt_eval_count": 4,
+    }
+
+
+_STREAM = "application/x-ndjson"
+_ERRORS = (*OF_EVERY_JOB, Unsupported)
+_LINES = (
+    "A stream has a line of JSON for each piece of text, without blank lines; an error within it is a line `error`."
+)
+
+API = (
+    Operation(
+        method="POST",
+        paths=("/api/generate",),
+        summary="Answers a prompt, fills a gap, loads or unloads a model.",
+        notes=f"{_LINES} `done_reason` is `stop`, `length`, `load` or `unload`.\n\nIn `options`:\n\n{table(OPTIONS)}",
+        fields=GENERATE,
+        example=_PROMPT,
+        answer=_generated,
+        streams=_STREAM,
+        errors=(*_ERRORS, ContextExceeded),
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/chat",),
+        summary="Answers a conversation.",
+        notes=f"{_LINES} `options` are those of `/api/generate`.",
+        fields=CHAT,
+        example=_CHAT,
+        answer=_chatted,
+        streams=_STREAM,
+        errors=(*_ERRORS, ContextExceeded),
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/embed",),
+        summary="Turns texts into vectors of length 1.",
+        fields=EMBED,
+        example={"model": _MODEL, "input": ["A cat sleeps."]},
+        answer=_embedded,
+        errors=(*OF_EVERY_JOB, ContextExceeded),
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/embeddings",),
+        summary="Turns a text into a vector; the older form.",
+        fields=EMBEDDINGS,
+        example={"model": _MODEL, "prompt": "A cat sleeps."},
+        answer=lambda: {"embedding": [3.0, 4.0]},
+    ),
+)

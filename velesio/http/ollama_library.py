@@ -9,11 +9,15 @@ from velesio import __version__
 from velesio.backends.base import ModelCard
 from velesio.errors import BadRequest, ModelNotFound, NotFound, Unsupported
 from velesio.http.dispatch import find_model, visible_cards
+from velesio.http.fields import Fields, given, passed
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY
 from velesio.http.loading import state_of
 from velesio.http.ollama_answers import lines_response
 from velesio.http.ollama_models import names_of, running, show, tags
+from velesio.http.ollama_requests import MODEL
+from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import bad_field, json_response, parse_object, read_bytes
+from velesio.states import ModelState
 
 RELEASE = "0.21.0"
 """The release of Ollama whose API this is: clients ask for it and refuse older ones."""
@@ -140,3 +144,104 @@ ROUTES = [
     web.get("/api/blobs/{digest}", find_blob),
     web.post("/api/blobs/{digest}", store_blob),
 ]
+
+_CARD = ModelCard(
+    name="smollm2-135m-instruct",
+    backend="llama",
+    capability="text",
+    bytes=180_000_000,
+    context=8192,
+    created=1_764_000_000,
+    meta={"architecture": "llama", "n_params": 134_515_008, "ftype": "Q4_1", "size": 98_000_000, "n_embd": 576},
+)
+_UNTIL = ModelState(state="loaded", expires_at=1_764_000_300.0)
+_NAMED: Fields = {"model": MODEL, "name": given(str, "the older name of `model`")}
+_STREAM = given(bool, "tell what happens line by line", default=True)
+_OF_NAMES = (*OF_EVERY_ROUTE, ModelNotFound)
+_NEVER = (*OF_EVERY_ROUTE, Unsupported)
+
+API = (
+    Operation(
+        method="GET",
+        paths=("/api/tags",),
+        summary="Lists the text models that are served and that the key may use.",
+        answer=lambda: tags([_CARD]),
+        errors=OF_EVERY_ROUTE,
+    ),
+    Operation(
+        method="GET",
+        paths=("/api/ps",),
+        summary="Lists the models that workers have loaded, and until when they stay.",
+        notes="`expires_at` is far away for those that stay for ever. Workers do not tell how much of a model is on a "
+        "GPU: `size_vram` is 0.",
+        answer=lambda: running([_CARD], lambda _: _UNTIL),
+        errors=OF_EVERY_ROUTE,
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/show",),
+        summary="Tells what is known of a model.",
+        fields={**_NAMED, "verbose": passed("everything that is known is told anyway")},
+        example={"model": _CARD.name},
+        answer=lambda: show(_CARD),
+        errors=_OF_NAMES,
+    ),
+    Operation(
+        method="GET",
+        paths=("/api/version",),
+        summary="Tells the release of Ollama whose API this is, and Velesio's own.",
+        answer=lambda: {"version": RELEASE, "velesio": __version__},
+        errors=OF_EVERY_ROUTE,
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/pull",),
+        summary="Finds a model that is there; none is fetched.",
+        fields={**_NAMED, "stream": _STREAM, "insecure": passed("nothing is fetched")},
+        example={"model": _CARD.name, "stream": False},
+        answer=lambda: {"status": _PULLED[-1]},
+        streams="application/x-ndjson",
+        errors=_OF_NAMES,
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/push",),
+        summary="Is refused: models are not sent anywhere.",
+        fields={**_NAMED, "stream": _STREAM, "insecure": passed("nothing is sent")},
+        errors=_NEVER,
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/create",),
+        summary="Is refused: models are files and tables of config.toml; `system` and `options` go with requests.",
+        fields=_NAMED,
+        errors=_NEVER,
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/copy",),
+        summary="Is refused: further names of a model are its `aliases` in config.toml.",
+        fields={"source": MODEL, "destination": given(str, "another name")},
+        errors=(*_NEVER, ModelNotFound),
+    ),
+    Operation(
+        method="DELETE",
+        paths=("/api/delete",),
+        summary="Is refused: models are taken away where their files are.",
+        fields=_NAMED,
+        errors=(*_NEVER, ModelNotFound),
+    ),
+    Operation(
+        method="GET",
+        paths=("/api/blobs/{digest}",),
+        summary="Finds nothing: no files of models are kept under digests.",
+        errors=(*OF_EVERY_ROUTE, NotFound),
+    ),
+    Operation(
+        method="POST",
+        paths=("/api/blobs/{digest}",),
+        summary="Is refused: no files of models are taken.",
+        body="application/octet-stream",
+        errors=_NEVER,
+    ),
+)

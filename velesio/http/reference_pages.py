@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from velesio.http import (
+    anthropic,
+    earlier,
     embeddings,
     infill,
     llamacpp,
     lora,
     models,
+    ollama,
+    ollama_library,
     openai_audio,
     openai_chat,
     openai_completions,
@@ -21,6 +25,7 @@ from velesio.http import (
     slots,
     streams,
     tokens,
+    unity,
 )
 from velesio.http.operations import Operation
 from velesio.http.reference import Page, render
@@ -68,7 +73,46 @@ answer has `X-Request-ID`. Streams end with `[DONE]`; comments keep them alive.
         *openai_predict.API,
     ),
 )
-PAGES = (LLAMACPP, OPENAI)
+ANTHROPIC = Page(
+    name="anthropic",
+    title="Anthropic's API",
+    intro="""
+What Anthropic's SDKs find here, at the base address `http://HOST:PORT`. Errors are
+`{"type": "error", "error": {"type", "message"}}`. Any `anthropic-version` and `anthropic-beta` will do. Fields that are
+null are as good as left out, fields that are not named here are ignored. Every answer has `request-id`.
+""",
+    operations=anthropic.API,
+)
+OLLAMA = Page(
+    name="ollama",
+    title="Ollama's API",
+    intro="""
+What Ollama's clients find here, at `OLLAMA_HOST=http://HOST:PORT`. Errors are `{"error": "…"}`. Streaming is the
+default. Times are in nanoseconds. Fields that are null are as good as left out, fields that are not named here are
+ignored. A model is called by its name or an alias, with or without `:latest`. Ollama's clients and every `HEAD /` are
+told `Ollama is running`; the routes below `/v1` are those of OpenAI's and Anthropic's pages.
+""",
+    operations=(*ollama.API, *ollama_library.API),
+)
+UNITY = Page(
+    name="llmunity",
+    title="LLMUnity's API",
+    intro="""
+What LLMUnity asks beside the routes of llama.cpp's server. [LLMUnity](../llmunity.md) tells how games connect, what
+their streams look like and how to stand behind a proxy.
+""",
+    operations=unity.API,
+)
+EARLIER = Page(
+    name="earlier",
+    title="The earlier Velesio server's API",
+    intro="""
+Routes that its clients still ask: Ollama's requests without `/api`, answered whole by default. What its documentation
+says of `/models`, `/queue/status` and `/health` stands in the answers of these routes beside what others read there.
+""",
+    operations=earlier.API,
+)
+PAGES = (LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, EARLIER)
 
 
 def operations() -> Iterator[Operation]:
