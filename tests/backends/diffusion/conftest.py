@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from tests.backends.conformance import Desk, Subject
 from tests.backends.diffusion import tiny
 from velesio.backends.base import Catalogue
 from velesio.backends.diffusion import DiffusionBackend, backend
-from velesio.jobs import Completion, Image
+from velesio.jobs import Completed, Completion, Failed, Image, ImageResult
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +24,15 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with one checkpoint, `tiny`."""
     place = tmp_path_factory.mktemp("models")
     tiny.write(place / "checkpoints" / "tiny.safetensors")
+    return place
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tiny`, `other`, and a file of each kind that jobs may name."""
+    place = tmp_path_factory.mktemp("furnished")
+    tiny.write(place / "checkpoints" / "tiny.safetensors")
+    tiny.furnish(place)
     return place
 
 
@@ -43,15 +53,35 @@ def subject_of(place: Path, **options: object) -> Subject:
     )
 
 
+class Studio(Desk):
+    """A desk for pictures."""
+
+    def result(self, prompt: str = "a fox", **fields: Any) -> ImageResult:
+        """What a job gives, alone."""
+        final = self.run(Image(prompt, **({"seed": 3, "steps": 5} | fields)))
+        assert isinstance(final, Completed), final
+        assert isinstance(final.result, ImageResult)
+        return final.result
+
+    def picture(self, prompt: str = "a fox", **fields: Any) -> Any:
+        """Its first picture's pixels."""
+        return tiny.pixels(self.result(prompt, **fields).pictures[0])
+
+    def refusal(self, prompt: str = "a fox", **fields: Any) -> Failed:
+        final = self.run(Image(prompt, **({"seed": 3, "steps": 5} | fields)))
+        assert isinstance(final, Failed), final
+        return final
+
+
 @pytest.fixture(scope="session")
-def loaded(models_dir: Path) -> Iterator[Desk]:
-    desk = Desk(subject_of(models_dir))
-    yield desk
-    desk.engine.close()
+def opened(furnished: Path) -> Iterator[Studio]:
+    studio = Studio(subject_of(furnished))
+    yield studio
+    studio.engine.close()
 
 
 @pytest.fixture
-def desk(loaded: Desk) -> Iterator[Desk]:
-    """A loaded engine; what a test leaves is cancelled."""
-    yield loaded
-    loaded.clear()
+def studio(opened: Studio) -> Iterator[Studio]:
+    """A loaded engine among everything that jobs may name; what a test leaves is cancelled."""
+    yield opened
+    opened.clear()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image as Pil
 from safetensors.torch import save_file
@@ -146,6 +147,41 @@ def write(path: Path, seed: int = 0, *, half: bool = False, unet: dict[str, Any]
     path.parent.mkdir(parents=True, exist_ok=True)
     said = {"velesio.config": json.dumps({"unet": {"sample_size": 64}} | metadata)}
     save_file({name: tensor.to(dtype).contiguous() for name, tensor in state.items()}, path, said)
+    return path
+
+
+def furnish(place: Path) -> None:
+    """A second checkpoint, and a file of each kind that jobs may name."""
+    generator = torch.Generator().manual_seed(1)
+    unet, _, _ = networks()
+    write(place / "checkpoints" / "other.safetensors", 5)
+    style = {}
+    for name, module in unet.named_modules():
+        if name.endswith(("to_q", "conv1")):
+            style |= low_rank(f"lora_unet_{name.replace('.', '_')}", module.weight, generator)
+    save(place / "loras" / "style.safetensors", style)
+    save(place / "embeddings" / "sparkle.safetensors", {"emb_params": torch.randn(3, 32, generator=generator)})
+    save(place / "vae" / "soft.safetensors", vae_state(networks(9)[1], ""))
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16, 16))
+    for parameter in control.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    save(place / "controlnet" / "edges.safetensors", unet_state(control, "control_model."))
+    save(place / "controlnet" / "edges-diffusers.safetensors", control.state_dict())
+
+
+def low_rank(name: str, weight: torch.Tensor, generator: torch.Generator, rank: int = 4) -> State:
+    """A LoRA's tensors for one weight, in kohya's form."""
+    sides = [1, 1] if weight.dim() == 4 else []
+    return {
+        f"{name}.lora_down.weight": torch.randn(rank, *weight.shape[1:], generator=generator) * 0.3,
+        f"{name}.lora_up.weight": torch.randn(weight.shape[0], rank, *sides, generator=generator) * 0.3,
+        f"{name}.alpha": torch.tensor(float(rank)),
+    }
+
+
+def save(path: Path, state: State) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, path)
     return path
 
 

@@ -31,16 +31,13 @@ def read(file: bytes, param: str) -> Image.Image:
             warnings.simplefilter("ignore")  # the size is looked at here
             picture = Image.open(io.BytesIO(file), formats=_KINDS)
             if picture.width * picture.height > _MOST_PIXELS:
-                raise BadRequest(
-                    f"a picture of {picture.width} x {picture.height} pixels is too large; "
-                    f"{_MOST_PIXELS >> 20} million pixels are allowed",
-                    param=param,
-                )
+                raise Image.DecompressionBombError
             transparent = picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info
             return picture.convert("RGBA" if transparent else "RGB")
-    except BadRequest:
-        raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except Image.DecompressionBombError:
+        limit = f"{_MOST_PIXELS >> 20} million pixels"
+        raise BadRequest(f"a picture that is given is too large; it may have {limit}", param=param) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         kind = " of a kind that is known (PNG, JPEG, WebP)" if isinstance(error, UnidentifiedImageError) else ""
         raise BadRequest(f"this is no whole picture file{kind}", param=param) from None
 

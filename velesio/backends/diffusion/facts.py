@@ -31,7 +31,7 @@ def table(request: "Request") -> dict[str, str]:
         "Sampler": request.choice.sampler.name,
         "Schedule type": request.choice.resolved.label,
         "CFG scale": params.cfg,
-        "Size": str(request.sizes.result),
+        "Size": str(request.sizes.asked),
         **_model(request),
         "Clip skip": params.clip_skip if params.clip_skip > 1 else None,
         "ENSD": params.solving.seed_delta or None,

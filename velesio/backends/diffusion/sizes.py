@@ -37,6 +37,8 @@ class Sizes(NamedTuple):
     """What the second pass is cut from, if both its sides were asked for."""
     result: Size
     """What the job gets."""
+    asked: Size
+    """What it asked for, before any second pass."""
 
     @property
     def enlarged(self) -> bool:
@@ -66,7 +68,7 @@ def planned(
     result = _floored(checked(second or whole, most), factor)
     small = enlarge == "always" or (enlarge == "auto" and native < _SMALL)
     if not small or whole.pixels <= native**2:
-        return Sizes(whole, second, _rounded(cover, factor), result)
+        return Sizes(whole, second, _rounded(cover, factor), result, whole)
     share = native / math.sqrt(whole.pixels)
     drawn = _scaled(whole, share, factor)
     return Sizes(
@@ -74,6 +76,7 @@ def planned(
         _scaled(second, share, factor) if second else None,
         _scaled(cover, share, factor) if cover else None,
         result,
+        whole,
     )
 
 

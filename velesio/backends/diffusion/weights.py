@@ -23,9 +23,11 @@ class _Lazy(Mapping[str, Tensor]):
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        self._names = list(file.keys())
+        self._names = dict.fromkeys(file.keys())
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
         tensor: Tensor = self._file.get_tensor(name)
         return tensor
 
