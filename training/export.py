@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
 from training.noise import NOISE_SCHEDULE
+from training.pictures import as_input, mixed
+from velesio.backends.diffusion import preview
 
 METADATA = "velesio.config"
 """The key of the file's metadata that holds the parts' configurations as JSON."""
@@ -130,6 +132,15 @@ def configurations(pipeline: StableDiffusionPipeline) -> dict[str, dict[str, obj
     }
 
 
+@torch.no_grad()
+def preview_factors(autoencoder: AutoencoderKL, count: int = 256) -> preview.Factors:
+    """The matrix that shows this autoencoder's latents as colours, fitted on drawn pictures."""
+    pictures = mixed(count, autoencoder.config.sample_size, seed=0)
+    latents = torch.cat([autoencoder.encode(as_input(part)).latent_dist.mean for part in pictures.split(64)])
+    scaled = latents * autoencoder.config.scaling_factor
+    return preview.fitted(scaled.numpy(), pictures.permute(0, 2, 3, 1).numpy())
+
+
 def export(pipeline: StableDiffusionPipeline, path: Path, about: dict[str, str]) -> None:
     """Writes the checkpoint at `path`, and beside it a folder of its name with the configuration of each part.
 
@@ -137,7 +148,8 @@ def export(pipeline: StableDiffusionPipeline, path: Path, about: dict[str, str])
     """
     state = unet_state(pipeline.unet) | autoencoder_state(pipeline.vae) | text_state(pipeline.text_encoder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"format": "pt", METADATA: json.dumps(configurations(pipeline)), **about}
+    factors = preview_factors(pipeline.vae).to_json()
+    metadata = {"format": "pt", METADATA: json.dumps(configurations(pipeline)), preview.METADATA: factors, **about}
     save_file({name: tensor.half().contiguous() for name, tensor in sorted(state.items())}, path, metadata)
     folder = path.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)

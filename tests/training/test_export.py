@@ -12,7 +12,7 @@ from training.denoiser import new_text_encoder, new_tokenizer, new_unet
 from training.export import METADATA, autoencoder_state, export, unet_state
 from training.painting import pipeline_of
 from training.pictures import as_input, mixed
-from velesio.backends.diffusion import blueprint
+from velesio.backends.diffusion import blueprint, preview
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,7 @@ def test_the_names_are_those_of_stable_diffusion(exported):
     assert types == {torch.float16}
     assert json.loads(metadata[METADATA])["unet"]["sample_size"] == 8
     assert path.stat().st_size < 12e6
+    assert preview.of_checkpoint("sd1", metadata).matrix.shape == (4, 3)
 
 
 @pytest.mark.filterwarnings("ignore")
