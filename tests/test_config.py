@@ -1,5 +1,6 @@
 """Configuration: file, environment, `--set`; every mistake names its place."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -124,3 +125,27 @@ def test_lists_and_tables_can_be_set(tmp_path: Path) -> None:
     loaded = load("", {}, 'worker.models=["a", "b*"]', "queue.weights={x = 2.0}", path=tmp_path)
     assert loaded.worker.models == ("a", "b*")
     assert loaded.queue.weights == {"x": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("ports.unity=8000", "ports.unity and server.port are both 8000"),
+        ("ports={llamacpp = 1337, ollama = 1337}", "are both 1337"),
+        (
+            'server.cors_origins=["game.example"]',
+            "server.cors_origins: 'game.example' is no origin; write it like \"http",
+        ),
+        ('ports.llamacpp_origins=["http://a/path"]', "ports.llamacpp_origins: 'http://a/path' is no origin"),
+    ],
+)
+def test_ports_and_origins_are_checked(setting: str, said: str, tmp_path: Path) -> None:
+    """Two ports that are one, and origins that no browser sends, are errors with the remedy."""
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load("", {}, setting, path=tmp_path)
+
+
+def test_origins_may_be_words(tmp_path: Path) -> None:
+    """`*` for all, `localhost` for pages of this machine, or origins."""
+    origins = ["*", "localhost", "https://game.example:8443", "http://[::1]:3000/"]
+    assert load("", {}, f"server.cors_origins={origins}", path=tmp_path).server.cors_origins == tuple(origins)

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "worker": LEAVES | {"queue", "residency", "engines", "backends.base"},
     "queue": LEAVES | {"queue", "backends.base"},
     "residency": LEAVES | {"engines", "backends.base"},
-    "engines": {"jobs", "errors", "metrics", "backends.base"},
+    "engines": {"jobs", "errors", "metrics", "states", "backends.base"},
     "backends.plugins": {"backends.base", "errors"},
     "backends.base": {"jobs", "errors"},
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},

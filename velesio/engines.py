@@ -19,6 +19,7 @@ from velesio import metrics
 from velesio.backends.base import Engine, ModelCard, Work
 from velesio.errors import ModelLoadFailed, VelesioError
 from velesio.jobs import Event, Failed, Job, is_final
+from velesio.states import Counts
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +32,9 @@ Loader = Callable[[Callable[[float], None]], Engine]
 class EngineThread:
     """Owns the thread on which one engine lives. All methods but the loop itself belong to the event loop."""
 
-    def __init__(self, card: ModelCard, loader: Loader, deliver: Deliver) -> None:
-        """`deliver` is called in the event loop, once a step, with the step's events in order."""
+    def __init__(self, card: ModelCard, loader: Loader, deliver: Deliver, counts: Counts | None = None) -> None:
+        """`deliver` is called in the event loop, once a step, with the step's events in order. Steps are counted in
+        `counts`."""
         self.card = card
         self.progress = 0.0
         """Part of the loading that is done, 0 to 1."""
@@ -52,6 +54,7 @@ class EngineThread:
         self._loaded: asyncio.Future[None] = self._loop.create_future()
         self._sequences = metrics.engine_sequences.labels(card.name)
         self._steps = metrics.engine_steps.labels(card.name)
+        self._counts = counts or Counts()
 
     async def start(self) -> None:
         """Loads the model.
@@ -87,6 +90,11 @@ class EngineThread:
     def cancel(self, work: Work) -> None:
         """Asks the engine to end `work` with `Cancelled` between two steps."""
         work.cancelled = True
+        self._inbox.put(None)
+
+    def conclude(self, work: Work) -> None:
+        """Asks the engine to end the reasoning of `work` between two steps."""
+        work.thought_enough = True
         self._inbox.put(None)
 
     async def close(self) -> None:
@@ -173,11 +181,14 @@ class EngineThread:
 
     def _step(self, engine: Engine) -> None:
         self._step_began = time.monotonic()
+        advanced = len(self._active)
         try:
             engine.step()
         finally:
             self._step_began = 0.0
         self._steps.inc()
+        self._counts.steps += 1
+        self._counts.sequences += advanced
 
     def _admit(self, engine: Engine, work: Work) -> bool:
         self._active.add(work)  # before admit, which may emit the final event at once

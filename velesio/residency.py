@@ -13,7 +13,8 @@ from velesio import metrics
 from velesio.backends.base import Backend, ModelCard
 from velesio.engines import Deliver, EngineThread
 from velesio.errors import ModelNotFound, ShuttingDown, VelesioError
-from velesio.states import ModelState, State, Wish
+from velesio.jobs import TextResult
+from velesio.states import Counts, ModelState, State, Wish
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ class Resident:
     """Whether it takes no more jobs and is unloaded when those it has are done."""
     wish: int = 0
     """The number of the last wish that was fulfilled, as far as it could be."""
+    counts: Counts = field(default_factory=Counts)
     failed: float = float("-inf")
     failure: VelesioError | None = None
 
@@ -131,6 +133,22 @@ class Residency:
     def states(self) -> dict[str, ModelState]:
         """The state of each model. May be called in another thread."""
         return {name: resident.described() for name, resident in self._residents.items()}
+
+    def counts(self) -> dict[str, Counts]:
+        """What was computed with each model. May be read in another thread."""
+        return {name: resident.counts for name, resident in self._residents.items()}
+
+    def count(self, name: str, result: TextResult) -> None:
+        """A job of this model was settled with a text."""
+        counts, usage, timings = self._residents[name].counts, result.usage, result.timings
+        counts.prompt_tokens += usage.prompt_tokens - usage.cached_tokens
+        counts.cached_tokens += usage.cached_tokens
+        counts.generated_tokens += usage.completion_tokens
+        counts.prompt_seconds += timings.prompt_ms / 1000
+        counts.generated_seconds += timings.predicted_ms / 1000
+        counts.longest = max(counts.longest, usage.prompt_tokens + usage.completion_tokens)
+        counts.drafted += timings.drafted
+        counts.accepted += timings.accepted
 
     @property
     def progressing(self) -> bool:
@@ -223,7 +241,7 @@ class Residency:
         card, backend = resident.card, resident.backend
         log.info("loading model", model=card.name, backend=card.backend, megabytes=card.bytes // 2**20)
         began = time.monotonic()
-        engine = EngineThread(card, lambda report: backend.load(card, report), self._deliver)
+        engine = EngineThread(card, lambda report: backend.load(card, report), self._deliver, resident.counts)
         resident.starting = engine
         await engine.start()
         log.info("model loaded", model=card.name, seconds=round(time.monotonic() - began, 2))

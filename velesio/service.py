@@ -132,7 +132,10 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
     def fulfil(wish: Wish) -> None:
         worker.fulfil(wish)
 
-    leases = Leases(broker, publisher, worker_id, abort, told_to_leave, on_wish=fulfil)
+    def conclude(job_id: str) -> None:
+        worker.conclude(job_id)
+
+    leases = Leases(broker, publisher, worker_id, abort, told_to_leave, on_wish=fulfil, on_enough=conclude)
     keep_alives = {model.name: model.keep_alive for model in config.models if model.keep_alive is not None}
     worker = Worker(config.worker, backends, leases, publisher, keep_alives)
     if not worker.residency.cards:
@@ -189,12 +192,14 @@ async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopS
         inbox=inbox,
         registry=registry,
         keys=KeyRing(config.keys),
+        llamacpp_origins=config.ports.llamacpp_origins,
     )
     runner = app.runner(gateway)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     stack.push_async_callback(_finish, gateway, config.server.drain_timeout, stop)
-    await listening.open_ports(runner, config.server, config.ports, standalone=role == "all")
+    opened = await listening.open_ports(runner, config.server, config.ports, standalone=role == "all")
+    gateway.ports.update({port: name for name, port in opened.items()})
     address = _address(runner)
     log.info("listening", url=address)
     if not config.keys:

@@ -27,6 +27,26 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the last wish that the worker has done what it could for."""
 
 
+class Counts(msgspec.Struct, kw_only=True):
+    """What one worker has computed with a model since the worker began."""
+
+    prompt_tokens: int = 0
+    """Of settled jobs, as are all but `steps` and `sequences`; without cached ones."""
+    cached_tokens: int = 0
+    prompt_seconds: float = 0.0
+    generated_tokens: int = 0
+    generated_seconds: float = 0.0
+    longest: int = 0
+    """Tokens of the longest sequence, prompt and answer together."""
+    drafted: int = 0
+    """Tokens guessed ahead."""
+    accepted: int = 0
+    """Those of them that were right."""
+    steps: int = 0
+    sequences: int = 0
+    """Jobs that each step advanced, summed."""
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker shall do about a model. The latest wish for a model counts."""
 
@@ -37,6 +57,16 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """Load it, or let its jobs end and unload it."""
     keep_alive: float | None = None
     """Seconds after its last job at which it is unloaded, 0: at once, negative: never; None: as before."""
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """What several workers have computed, or one with several models."""
+    together = Counts()
+    for each in counts:
+        for name in Counts.__struct_fields__:
+            both = getattr(together, name), getattr(each, name)
+            setattr(together, name, max(both) if name == "longest" else sum(both))
+    return together
 
 
 def overall(states: Iterable[ModelState]) -> ModelState:

@@ -69,11 +69,17 @@ class Site:
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.ask("GET", path, **headers)
 
-    async def ask(self, method: str, path: str, body: Any = b"", **headers: str) -> Answer:
+    async def ask(self, method: str, path: str, body: Any = b"", *, at: str = "", **headers: str) -> Answer:
         data = body if isinstance(body, bytes) else encode(body)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.client.request(method, self.address + path, data=data, headers=named) as response:
+        async with self.client.request(method, (at or self.address) + path, data=data, headers=named) as response:
             return Answer(response.status, response.headers, await response.read())
+
+    @property
+    def llamacpp(self) -> str:
+        """The address of the port for llama.cpp's clients."""
+        [port] = self.gateway.ports
+        return f"http://127.0.0.1:{port}"
 
     @property
     def port(self) -> int:
@@ -94,7 +100,10 @@ async def working(broker: Broker, specs: Sequence[ModelSpec]) -> AsyncIterator[W
     def fulfil(wish: Wish) -> None:
         worker.fulfil(wish)
 
-    leases = Leases(broker, publisher, "tester", abort, on_wish=fulfil)
+    def conclude(job_id: str) -> None:
+        worker.conclude(job_id)
+
+    leases = Leases(broker, publisher, "tester", abort, on_wish=fulfil, on_enough=conclude)
     worker = Worker(WorkerSection(), [backend(Catalogue(models_dir=Path(), specs=tuple(specs)))], leases, publisher)
     leases.advertise(worker.residency.cards, worker.facts)
     await leases.start()
@@ -111,10 +120,13 @@ async def working(broker: Broker, specs: Sequence[ModelSpec]) -> AsyncIterator[W
 
 @asynccontextmanager
 async def serving(gateway: Gateway) -> AsyncIterator[str]:
-    """The gateway's application on a free port, taken down in the order of a real shutdown."""
+    """The gateway's application on a free port, and on one for llama.cpp's clients, taken down in the order of a real
+    shutdown."""
     app_runner = runner(gateway)
     await app_runner.setup()
-    await web.TCPSite(app_runner, "127.0.0.1", 0).start()
+    for _ in range(2):
+        await web.TCPSite(app_runner, "127.0.0.1", 0).start()
+    gateway.ports[app_runner.addresses[1][1]] = "llamacpp"
     host, port = app_runner.addresses[0][:2]
     try:
         yield f"http://{host}:{port}"
@@ -133,6 +145,7 @@ async def start_site(broker: Broker) -> AsyncIterator[StartSite]:
             keys: Sequence[KeySection] = (),
             specs: Sequence[ModelSpec] = SPECS,
             server: ServerSection | None = None,
+            llamacpp_origins: Sequence[str] = ("*",),
         ) -> Site:
             registry = Registry(broker)
             await registry.start()
@@ -148,6 +161,7 @@ async def start_site(broker: Broker) -> AsyncIterator[StartSite]:
                 broker=broker,
                 keys=KeyRing(keys),
                 server=server or ServerSection(),
+                llamacpp_origins=llamacpp_origins,
             )
             address = await stack.enter_async_context(serving(gateway))
             client = await stack.enter_async_context(aiohttp.ClientSession())

@@ -31,7 +31,7 @@ CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
         (NATIVE, {"prompt": 5}, 400, "invalid_request_error", "'prompt'"),
         (NATIVE, {"prompt": "x", "temperature": "hot"}, 400, "invalid_request_error", "'temperature'"),
         (NATIVE, {"prompt": "x", "model": "parot"}, 404, "not_found_error", "parrot"),
-        (NATIVE, {"prompt": "x", "grammar": "x"}, 501, "not_supported_error", "'grammar'"),
+        (NATIVE, {"prompt": "x", "image_data": [{"id": 1}]}, 501, "not_supported_error", "'image_data'"),
         (NATIVE, {"prompt": "w " * 9, "model": "tiny"}, 400, "exceed_context_size_error", "8"),
         (NATIVE, b'{"prompt": "' + b"x" * 5000 + b'"}', 413, "invalid_request_error", "4096"),
         ("/nothing", {}, 404, "not_found_error", "File Not Found"),
@@ -58,7 +58,7 @@ async def test_native_refusals(start_site: StartSite, path: str, body: Any, stat
         (OPENAI, {"messages": [{"role": "user", "content": 5}]}, 400, "invalid_request", "messages[0].content", ""),
         (OPENAI, CHAT | {"temperature": "hot"}, 400, "invalid_request", "temperature", "a number"),
         (OPENAI, CHAT | {"model": "parot"}, 404, "model_not_found", "model", "parrot"),
-        (OPENAI, CHAT | {"tools": [{}]}, 501, "not_supported", "tools", "not supported"),
+        (OPENAI, CHAT | {"audio": {"voice": "x"}}, 501, "not_supported", "audio", "not supported"),
         (
             OPENAI,
             {"messages": [{"role": "user", "content": "w " * 9}], "model": "tiny"},

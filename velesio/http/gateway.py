@@ -1,7 +1,7 @@
 """What the handlers share: the queue's gateway side, the keys, and whether new work is taken."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -10,6 +10,7 @@ from aiohttp import web
 from velesio.config import ServerSection
 from velesio.errors import ShuttingDown, VelesioError
 from velesio.http.keys import Credential, KeyRing
+from velesio.http.pace import Pace
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.recordings import Recorder
@@ -44,6 +45,7 @@ class Gateway:
         broker: Broker,
         keys: KeyRing,
         server: ServerSection,
+        llamacpp_origins: Sequence[str] = (),
     ) -> None:
         self.queue = queue
         self.inbox = inbox
@@ -51,8 +53,11 @@ class Gateway:
         self.broker = broker
         self.keys = keys
         self.server = server
+        self.llamacpp_origins = llamacpp_origins
+        """Origins of web pages that may read what the port for llama.cpp's clients answers."""
         self.ports: dict[int, str] = {}
         """Further ports: whose clients look there by default."""
+        self.pace = Pace()
         self.draining = False
         self.answers: set[Stream] = set()
         self._idle = asyncio.Event()

@@ -12,9 +12,19 @@ from aiohttp.typedefs import Handler
 
 from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
-from velesio.http import openapi, status
-from velesio.http.families import ANTHROPIC, family_of, headers_of, unexpected
-from velesio.http.gateway import ARRIVED, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, REQUEST_ID
+from velesio.http import cors, openapi, status
+from velesio.http.families import ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
+from velesio.http.gateway import (
+    ARRIVED,
+    CREDENTIAL,
+    GATEWAY,
+    JOB_ID,
+    LLAMACPP,
+    QUEUED,
+    REPLAYED,
+    REQUEST_ID,
+    port_name,
+)
 from velesio.http.recording import outlive
 from velesio.http.wire import json_response
 
@@ -93,17 +103,23 @@ def refusal(request: web.Request, error: VelesioError) -> web.Response:
     headers = headers_of(error)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.details.pop("allow")
-    response = json_response(family_of(request.path).body(error), error.status, headers)
+    response = json_response(_family(request).body(error), error.status, headers)
     if not request.content.is_eof():
         # What is left of the body would be taken for the next request.
         response.force_close()
     return response
 
 
+def _family(request: web.Request) -> Family:
+    """In whose shape a request is refused: llama.cpp's server has its own for OpenAI's routes too."""
+    family = family_of(request.path)
+    return NATIVE if family is OPENAI and port_name(request) == LLAMACPP else family
+
+
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> VelesioError:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return BodyTooLarge()
-    tells_methods = family_of(request.path).tells_methods
+    tells_methods = _family(request).tells_methods
     if isinstance(error, web.HTTPMethodNotAllowed) and tells_methods:
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.method} is not for {request.path}; use {allowed}"
@@ -152,16 +168,16 @@ def is_local(peer: object) -> bool:
 
 @web.middleware
 async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers OPTIONS at any path, as llama.cpp's server does. No origin is allowed: this is where the headers for
-    configured origins belong."""
+    """Answers OPTIONS at any path, as llama.cpp's server does."""
     if request.method == "OPTIONS":
-        return web.Response(headers={"Content-Type": "text/html", "Allow": "GET, POST, DELETE, OPTIONS"})
+        return web.Response(headers={"Content-Type": "text/html", "Allow": cors.METHODS})
     return await handler(request)
 
 
 async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Headers of every response, streams included; runs when headers are about to be sent."""
-    response.headers["Server"] = "velesio"
+    response.headers["Server"] = "llama.cpp" if port_name(request) == LLAMACPP else "velesio"
+    cors.tell(request, response)
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
         if family_of(request.path) is ANTHROPIC:

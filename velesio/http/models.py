@@ -7,7 +7,7 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import ModelNotFound
-from velesio.http import earlier
+from velesio.http import anthropic_models, earlier
 from velesio.http.dispatch import unknown_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
@@ -44,6 +44,7 @@ def entry(card: ModelCard, state: ModelState) -> dict[str, Any]:
         "object": "model",
         "created": card.created,
         "owned_by": "velesio",
+        "meta": {name: card.meta[name] for name in FACTS if name in card.meta},
         "status": status(state),
         "architecture": {
             "input_modalities": inputs,
@@ -51,7 +52,6 @@ def entry(card: ModelCard, state: ModelState) -> dict[str, Any]:
         },
         "source": "models_dir",
         "can_remove": False,
-        "meta": {name: card.meta[name] for name in FACTS if name in card.meta},
     }
 
 
@@ -98,6 +98,8 @@ async def models(request: web.Request) -> web.Response:
     if request.query.get("reload"):
         await registry.refresh()
     cards = visible_cards(registry, request[CREDENTIAL])
+    if anthropic_models.speaks(request.headers):
+        return json_response(anthropic_models.listing(cards))
     more = earlier.models_of(cards, registry.workers()) if request.path == "/models" else {}
     return json_response(listing(cards, lambda name: overall(registry.states(name))) | more)
 
@@ -109,6 +111,8 @@ async def model(request: web.Request) -> web.Response:
     cards = visible_cards(registry, request[CREDENTIAL])
     for card in cards:
         if name == card.name or name in card.aliases:
+            if anthropic_models.speaks(request.headers):
+                return json_response(anthropic_models.entry(card))
             return json_response(entry(card, overall(registry.states(card.name))))
     raise unknown_model(name, cards)
 
@@ -123,7 +127,8 @@ API = (
         summary="Lists the models that are served and that the key may use, in the shapes of OpenAI and of Ollama.",
         notes="`/models` has the fields of the earlier Velesio server as well. An entry's `meta` tells what its file "
         "holds and what the model can do, its `status` whether it is `loaded`, `loading`, `unloaded` or `sleeping` "
-        "(unloaded because it was idle); one that could not be loaded is `unloaded` and `failed`, with the `reason`.",
+        "(unloaded because it was idle); one that could not be loaded is `unloaded` and `failed`, with the `reason`. A "
+        "request with `anthropic-version` gets Anthropic's shape.",
         query={"reload": "1: ask the broker first; lists are otherwise up to a second old"},
         answer=lambda: listing([_CARD]),
         errors=OF_EVERY_ROUTE,

@@ -7,9 +7,9 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from velesio.errors import ModelLoading, Unavailable
-from velesio.http import earlier
+from velesio.http import earlier, llamacpp_metrics
 from velesio.http.families import NATIVE, headers_of
-from velesio.http.gateway import CREDENTIAL, GATEWAY, LOADING, NO_MODEL
+from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, LOADING, NO_MODEL, port_name
 from velesio.http.keys import Credential
 from velesio.http.wire import json_response
 from velesio.queue.client import ModelDepth, QueueStatus
@@ -33,15 +33,19 @@ async def health(request: web.Request) -> web.Response:
     """`/health`: what llama.cpp's clients ask before they send anything."""
     reasons = await request.app[GATEWAY].unready()
     if not reasons:
-        # `/v1/health` is llama.cpp's alone; the earlier Velesio server told more at `/health`.
-        more = earlier.health_of(request.app[GATEWAY].registry.cards()) if request.path == "/health" else {}
+        # `/v1/health` is llama.cpp's alone, and so is its port; the earlier Velesio server told more at `/health`.
+        own = request.path == "/health" and port_name(request) != LLAMACPP
+        more = earlier.health_of(request.app[GATEWAY].registry.cards()) if own else {}
         return json_response({"status": "ok"} | more)
     error = ModelLoading() if set(reasons) <= {NO_MODEL, LOADING} else Unavailable("; ".join(reasons))
     return json_response(NATIVE.body(error), error.status, headers_of(error))
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """`/metrics`: Prometheus's text format, or OpenMetrics where the scraper prefers it."""
+    """`/metrics`: Prometheus's text format, or OpenMetrics where the scraper prefers it. Of this process; at the port
+    for llama.cpp's clients, or with `?model=`, what llama.cpp's server tells, of the whole installation."""
+    if llamacpp_metrics.wanted(request):
+        return await llamacpp_metrics.metrics(request)
     write, content_type = choose_encoder(request.headers.get("Accept", ""))
     return web.Response(body=write(REGISTRY), headers={"Content-Type": content_type})
 

@@ -16,7 +16,7 @@ from velesio.queue import wire
 from velesio.queue.broker import Broker
 from velesio.queue.listener import Listener
 from velesio.queue.tasks import Loop
-from velesio.states import ModelState
+from velesio.states import Counts, ModelState
 
 _FRESH = 1.0
 _REMEMBER = 86400.0
@@ -50,6 +50,13 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
             return msgspec.convert(self.info.get("models", {}), dict[str, ModelState])
         except msgspec.ValidationError:  # a newer release's
             return {}
+
+    def counts(self, model: str) -> Counts:
+        """What it has computed with one of them, as far as it tells."""
+        try:
+            return msgspec.convert(self.info.get("counts", {}).get(model, {}), Counts)
+        except (msgspec.ValidationError, AttributeError):  # a newer release's
+            return Counts()
 
     def state_of(self, model: str) -> ModelState:
         """The state of one of them."""
