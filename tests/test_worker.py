@@ -40,7 +40,10 @@ async def working(
     def fulfil(wish: Wish) -> None:
         worker.fulfil(wish)
 
-    leases = Leases(broker, publisher, name, abort, on_wish=fulfil)
+    def conclude(job_id: str) -> None:
+        worker.conclude(job_id)
+
+    leases = Leases(broker, publisher, name, abort, on_wish=fulfil, on_enough=conclude)
     backends = [backend(Catalogue(models_dir=Path("models"), specs=specs or (spec(),)))]
     worker = Worker(WorkerSection(**section), backends, leases, publisher)
     leases.advertise(worker.residency.cards, worker.facts)
@@ -168,6 +171,26 @@ async def test_a_cancelled_job_ends_at_its_next_step(broker: Broker) -> None:
             while worker.facts()["jobs"]:
                 await asyncio.sleep(0.005)
         assert isinstance((await ask(broker, inbox, "next"))[-1], Completed)
+
+
+async def test_reasoning_that_goes_on_for_too_long_is_ended(broker: Broker) -> None:
+    """The engine is told at its next step; a job that nobody computes is none to end."""
+    async with listening(broker) as inbox, working(broker, spec(tokens_per_second=20)) as worker:
+        job = Job.new("m", Completion("a b c", max_tokens=500), gateway="g", stream=True)
+        queue = JobQueue(broker)
+        assert not await queue.conclude(job.id)
+        async with asyncio.timeout(10), inbox.watch(job) as watch:
+            await queue.enqueue(job)
+            await anext(watch)
+            work = worker._held[job.id].work
+            assert work is not None
+            assert not work.thought_enough
+            assert await queue.conclude(job.id)
+            while not work.thought_enough:
+                await asyncio.sleep(0.005)
+            events = [event async for batch in watch for event in batch]
+        assert isinstance(events[-1], Completed)
+        assert not await queue.conclude(job.id)
 
 
 async def test_a_drain_gives_back_what_it_cannot_finish(broker: Broker) -> None:

@@ -51,8 +51,8 @@ class Worker:
         publisher: Publisher,
         keep_alives: Mapping[str, float] | None = None,
     ) -> None:
-        """`leases` must call `abort` when a job is cancelled or lost, and `fulfil` for each wish. `keep_alives` are
-        those of models that have one of their own."""
+        """`leases` must call `abort` when a job is cancelled or lost, `fulfil` for each wish, `conclude` for jobs that
+        have reasoned enough. `keep_alives` are those of models that have one of their own."""
         self.residency = Residency(
             backends,
             self._delivered,
@@ -148,6 +148,12 @@ class Worker:
         held.cancelled = True
         if held.engine is not None and held.work is not None:
             held.engine.cancel(held.work)
+
+    def conclude(self, job_id: str) -> None:
+        """Whoever asked has enough of the job's reasoning: its engine ends that between two steps."""
+        held = self._held.get(job_id)
+        if held is not None and held.engine is not None and held.work is not None:
+            held.engine.conclude(held.work)
 
     def fulfil(self, wish: Wish) -> None:
         """Somebody wants a model loaded or unloaded."""

@@ -7,6 +7,7 @@ from aiohttp import web
 from velesio.http import (
     anthropic,
     background,
+    control,
     earlier,
     embeddings,
     infill,
@@ -51,6 +52,7 @@ ROUTES = [
     *props.ROUTES,
     *lora.ROUTES,
     *openai_chat.ROUTES,
+    *control.ROUTES,
     *openai_completions.ROUTES,
     *openai_predict.ROUTES,
     *openai_responses.ROUTES,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from velesio.http import (
     anthropic,
+    control,
     earlier,
     embeddings,
     infill,
@@ -64,6 +65,7 @@ answer has `X-Request-ID`. Streams end with `[DONE]`; comments keep them alive.
 """,
     operations=(
         *openai_chat.API,
+        *control.API,
         *tokens.COUNT_API,
         *openai_responses.API,
         *openai_completions.API,

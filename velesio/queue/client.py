@@ -12,6 +12,7 @@ from velesio.errors import BrokerUnavailable, KeyReused, QueueFull, TenantQueueF
 from velesio.jobs import Capability, Final, Job, JobState, Params, Priority
 from velesio.queue import blobs, wire
 from velesio.queue.broker import Broker
+from velesio.queue.lease import ENOUGH
 from velesio.queue.prefixes import fingerprints
 
 _LONGEST = 6 * 86400.0
@@ -149,6 +150,19 @@ class JobQueue:
         if stage:
             metrics.cancelled.labels(stage).inc()
         return stage is not None
+
+    async def conclude(self, job_id: str) -> bool:
+        """Have the reasoning of a running job ended. False: no worker computes it now. The worker is told once; if it
+        cannot hear at that moment, the reasoning goes on.
+
+        Raises:
+            BrokerUnavailable
+        """
+        record = await self.record(job_id)
+        if record is None or record.state is not JobState.RUNNING or not record.worker:
+            return False
+        channel = self._broker.keys.cancels(record.worker)
+        return bool(await self._broker.command("PUBLISH", channel, f"{job_id} {ENOUGH}"))
 
     async def record(self, job_id: str) -> JobRecord | None:
         """What is known of a job."""

@@ -41,7 +41,7 @@ class Keys:
         return f"{self.root}gw:{gateway}"
 
     def cancels(self, owner: str) -> str:
-        """Channel: jobs that a worker shall abort."""
+        """Channel: jobs that a worker shall abort, or whose reasoning it shall end."""
         return f"{self.root}c:{owner}"
 
     def worker(self, owner: str) -> str:

@@ -8,6 +8,8 @@ LOST = "lost"
 """Why a worker aborts a job that somebody else has by now."""
 DEADLINE = "deadline"
 """Why it aborts one that is overdue."""
+ENOUGH = "!enough"
+"""What a worker is told of a job whose reasoning it shall end, in place of a reason to abort it."""
 
 
 class Lease(Struct, eq=False):

@@ -21,7 +21,7 @@ from velesio.queue import endings, wire
 from velesio.queue.blobs import NO_ROOM, BlobGone
 from velesio.queue.broker import Broker
 from velesio.queue.heartbeat import Heartbeat, Held, Report
-from velesio.queue.lease import LOST, Lease
+from velesio.queue.lease import ENOUGH, LOST, Lease
 from velesio.queue.line import Argument
 from velesio.queue.listener import Listener
 from velesio.queue.prefixes import Remembered, fingerprints
@@ -60,9 +60,11 @@ class Leases:
         on_drain: Callable[[], None] = lambda: None,
         *,
         on_wish: Callable[[Wish], None] = lambda _: None,
+        on_enough: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`on_drain()` is called in the event loop, once, when an operator tells the worker to leave, `on_wish(wish)`
-        once for each wish about one of its models."""
+        once for each wish about one of its models, `on_enough(job_id)` when the reasoning of a job has gone on for long
+        enough."""
         # New at each start: leases of an earlier life under the same name must run out, not be renewed.
         self.owner = f"{worker_id}.{secrets.token_hex(3)}"
         self._name = worker_id
@@ -71,6 +73,7 @@ class Leases:
         self._on_abort = on_abort
         self._on_drain = on_drain
         self._on_wish = on_wish
+        self._on_enough = on_enough
         self._heard: set[tuple[str, int]] = set()
         """The wishes that the broker still holds."""
         self._running: dict[str, Lease] = {}
@@ -427,7 +430,10 @@ class Leases:
             self._heart.now()  # just connected, or there are orders to fetch
         job_id, _, reason = message.decode().partition(" ")
         lease = self._running.get(job_id)
-        if lease and not lease.ending:
+        if reason == ENOUGH:
+            if lease:
+                self._on_enough(job_id)
+        elif lease and not lease.ending:
             self._abort(lease, reason or "cancelled")
         elif job_id and not lease and self._asking.locked():
             self._early[job_id] = reason or "cancelled"  # the job is perhaps just being handed over
