@@ -129,6 +129,12 @@ def test_an_answer_of_a_certain_form(client: anthropic.Anthropic) -> None:
     assert said["unit"] in {"C", "F"}
 
 
+def test_models(client: anthropic.Anthropic) -> None:
+    """The list and one of it."""
+    assert MODEL in [model.id for model in client.models.list()]
+    assert client.models.retrieve(MODEL).display_name == MODEL
+
+
 def test_errors(client: anthropic.Anthropic) -> None:
     """Each is the class that the client has for its status, with what is wrong."""
     with pytest.raises(anthropic.NotFoundError, match="smollm3"):

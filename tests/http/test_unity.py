@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.clients.unity import Native, ServerError, Web
-from tests.http.conftest import Site, StartSite
+from tests.http.conftest import Site, StartSite, events_of, sample
 from velesio.config import ServerSection
 from velesio.http.unity import template_name
 from velesio.http.unity_stream import LIMIT, fitted, merged
@@ -37,6 +37,16 @@ def test_the_end_is_small_whatever_the_prompt_was() -> None:
     """No settings, no prompt; everything else is kept."""
     last = {"content": "", "stop": True, "generation_settings": {"seed": 1}, "prompt": "x" * 9000, "tokens_cached": 3}
     assert read(fitted(framed(last))) == [{"content": "", "stop": True, "tokens_cached": 3}]
+
+
+def test_the_captured_stream_is_the_same_but_for_its_end() -> None:
+    """What llama.cpp's server sends to a game, without what made it break."""
+    captured = [b"data: " + event + b"\n\n" for event in events_of(sample("unity_stream"))]
+    ours = [small for frame in captured for small in fitted(frame)]
+    assert ours[:-1] == captured[:-1]
+    (last,) = read(ours[-1:])
+    whole = json.loads(captured[-1].removeprefix(b"data: "))
+    assert last == {name: value for name, value in whole.items() if name not in {"generation_settings", "prompt"}}
 
 
 @pytest.mark.parametrize("text", ["x" * 9000, "世界" * 3000, '"\\\n' * 3000, "🌍" * 3000])

@@ -23,7 +23,7 @@ _KINDS = {"text": "llm", "image": "sd"}
 
 def models_of(cards: Sequence[ModelCard], workers: Iterable[WorkerInfo]) -> dict[str, Any]:
     """Fields of `/models`: text and image models, and whether a worker has them loaded."""
-    loaded = {name for worker in workers for name in worker.info.get("loaded", [])}
+    loaded = {name for worker in workers for name, state in worker.models().items() if state.state == "loaded"}
 
     def entry(card: ModelCard, **facts: str) -> dict[str, Any]:
         return {"name": card.name, **facts, "loaded": card.name in loaded}
