@@ -24,7 +24,10 @@ BOTH = [tool("f", strict=True), G]
         ({}, Tools()),
         ({"tools": [], "tool_choice": "auto"}, Tools()),
         ({"tools": BOTH}, Tools((F, G))),
-        ({"tools": [{"function": {"name": "f", "strict": True}}], "parallel_tool_calls": False}, Tools((F,), "auto", False)),
+        (
+            {"tools": [{"function": {"name": "f", "strict": True}}], "parallel_tool_calls": False},
+            Tools((F,), "auto", False),
+        ),
         ({"tools": BOTH, "tool_choice": "none"}, Tools((F, G), "none")),
         ({"tools": BOTH, "tool_choice": "required"}, Tools((F, G), "required")),
         ({"tools": BOTH, "tool_choice": {"type": "function", "function": {"name": "g"}}}, Tools((F, G), "=g")),
