@@ -9,6 +9,9 @@ from velesio.dialects.notation import BLANK, Notation, either, literal, several
 from velesio.dialects.python_call import INTERPRETERS, read_code
 from velesio.jobs import Trigger
 
+_EVERYBODY = "all"
+_FOR_EVERYBODY = literal(f"{_EVERYBODY}\n")
+
 
 class FunctionaryV31(Format):
     """Tags, or code after `<|python_tag|>`."""
@@ -92,11 +95,8 @@ class FunctionaryV32(Format):
 
     def before_calls(self, prefix: str) -> str:
         """The mark, unless the prompt ends with it."""
-        return "" if prefix else literal(self.marks[0])
+        return "" if prefix in self.openings else literal(self.marks[0])
 
     def before_content(self, prefix: str) -> str:
         """That it is for everybody."""
-        return literal(f"{_EVERYBODY}\n" if prefix else f"{self.marks[0]}{_EVERYBODY}\n")
-
-
-_EVERYBODY = "all"
+        return f"{self.before_calls(prefix)} {_FOR_EVERYBODY}"

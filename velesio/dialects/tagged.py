@@ -164,10 +164,16 @@ class Tagged(Format):
         end = tags.line + tags.value_end
         if not is_text:
             return f"{begin} {notation.value(function, name)} {literal(end)}"
-        choices = schema.get("enum") if isinstance(schema, dict) else None
-        if isinstance(choices, list) and choices:
+        if choices := _choices(schema):
             return f"{begin} {either(literal(str(choice)) for choice in choices)} {literal(end)}"
         return f"{begin} {until(end, notation)}"
+
+
+def _choices(schema: Mapping[str, Any]) -> list[Any]:
+    """The values that a schema allows, where it lists them."""
+    if "const" in schema:
+        return [schema["const"]]
+    return schema["enum"] if isinstance(schema.get("enum"), list) else []
 
 
 def kinds_of(schema: Any) -> frozenset[str]:
@@ -183,8 +189,8 @@ def _kinds(schema: Mapping[str, Any]) -> Iterator[str]:
         yield named
     elif isinstance(named, list):
         yield from (name for name in named if isinstance(name, str))
-    elif isinstance(schema.get("enum"), list):
-        yield from (_TYPES.get(type(value), "string") for value in schema["enum"])
+    elif choices := _choices(schema):
+        yield from (_TYPES.get(type(value), "string") for value in choices)
     else:
         for key in ("anyOf", "oneOf"):
             parts = schema.get(key)

@@ -57,7 +57,7 @@ class Calling:
         Raises:
             BadRequest: for what cannot go together, and for schemas that a grammar cannot follow where they must be.
         """
-        if not chat.tools and chat.grammar is None:
+        if chat.grammar is None and not callable_functions(chat):
             return None
         wishes = (chat.tools, chat.tool_choice, chat.parallel_tool_calls, chat.grammar)
         key = msgspec.msgpack.encode((wishes, form.name, prompt.prefix, prompt.thinks, loose))
