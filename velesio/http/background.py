@@ -13,13 +13,24 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.errors import BadRequest, Conflict, JobNotFound, JobUnfinished
+from velesio.errors import (
+    BadRequest,
+    Conflict,
+    ContextExceeded,
+    JobCancelled,
+    JobNotFound,
+    JobUnfinished,
+    KeyReused,
+    Unsupported,
+)
 from velesio.http import media, sse
 from velesio.http.dispatch import cost_of, error_of, find_model, scaled
 from velesio.http.families import OPENAI
+from velesio.http.fields import Fields, of
 from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of
+from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.relay import Relay
 from velesio.http.replay import Frames
@@ -46,6 +57,15 @@ class _Body(msgspec.Struct):
     body: dict[str, Any] = {}
     priority: str = "batch"
     timeout: float = 0.0
+
+
+FIELDS: Fields = of(
+    _Body,
+    url=f"the route that would answer: {', '.join(FORMS)}",
+    body="what would be sent there, for one answer",
+    priority=f"{' or '.join(_PRIORITIES)}; requests that are waited for are interactive",
+    timeout="seconds from now to its end, at most `server.background_timeout`; 0: as many",
+)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -287,3 +307,75 @@ ROUTES = [
     web.get("/v1/jobs/{id}/events", events, allow_head=False),
     web.post("/v1/jobs/{id}/requeue", requeue),
 ]
+
+_EXAMPLE = {"url": "/completion", "body": {"prompt": "Once upon a time", "n_predict": 64}}
+_WHOSE = "A job belongs to the tenant whose key queued it; to everybody else it does not exist."
+
+
+def _answer() -> dict[str, Any]:
+    job = Job.new("smollm2-135m-instruct", read(_EXAMPLE, 60.0).params, deadline=1795510001.9, priority=Priority.BATCH)
+    return _described(_queued(job), Place(3, 12.5)) | {
+        "id": "01a2079604ec22a86933a141c825706c",
+        "created": 1795423601.9,
+    }
+
+
+API = (
+    Operation(
+        method="POST",
+        paths=("/v1/jobs",),
+        summary="Queues in the background what a text route would answer.",
+        notes="Fields that are not named here are refused. With an `Idempotency-Key` a repeated request gets the first "
+        "one's job.",
+        fields=FIELDS,
+        example=_EXAMPLE,
+        answer=_answer,
+        statuses=(202,),
+        errors=(*OF_EVERY_JOB, KeyReused, Unsupported),
+    ),
+    Operation(
+        method="GET",
+        paths=("/v1/jobs/{id}",),
+        summary="Tells the state of a job, and while it waits its place and the expected seconds.",
+        notes=_WHOSE,
+        answer=_answer,
+        errors=(*OF_EVERY_ROUTE, JobNotFound),
+    ),
+    Operation(
+        method="DELETE",
+        paths=("/v1/jobs/{id}",),
+        summary="Cancels a job; 202 if its worker has to be told first.",
+        notes=_WHOSE,
+        answer=_answer,
+        statuses=(200, 202),
+        errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict),
+    ),
+    Operation(
+        method="GET",
+        paths=("/v1/jobs/{id}/result",),
+        summary="The answer of a job that is done, as its route would have given it; the error of one that failed.",
+        notes=_WHOSE,
+        answers=dict[str, Any] | list[Any],
+        errors=(*OF_EVERY_ROUTE, JobNotFound, JobUnfinished, ContextExceeded, JobCancelled, Unsupported),
+    ),
+    Operation(
+        method="GET",
+        paths=("/v1/jobs/{id}/events",),
+        summary="What a job has said and says, as server-sent events up to its end; 204 after that.",
+        notes="The header `Last-Event-ID` means the same as `after`.",
+        query={"after": "the id of the last event that the client has"},
+        answers=None,
+        statuses=(200, 204),
+        streams="text/event-stream",
+        errors=(*OF_EVERY_ROUTE, JobNotFound),
+    ),
+    Operation(
+        method="POST",
+        paths=("/v1/jobs/{id}/requeue",),
+        summary="Queues a failed job again, with all its attempts.",
+        notes=_WHOSE,
+        answer=_answer,
+        statuses=(202,),
+        errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict),
+    ),
+)

@@ -157,7 +157,7 @@ NATIVE_API = (
         paths=("/embedding", "/embeddings"),
         summary="Turns texts into vectors; a matrix for each, with one row, or without pooling one for each token.",
         notes=_NOTES,
-        fields=FIELDS,
+        fields={**FIELDS, "input": msgspec.structs.replace(FIELDS["input"], required=False)},
         example={"content": "Hello"},
         answer=lambda: write_native(read({"content": "Hello"}), "", "", [_RESULT]),
         answers=list[dict[str, Any]],

@@ -134,12 +134,19 @@ def _responses(operation: Operation, path: str, schemas: Mapping[int, Schema]) -
     schema, answer = schemas[id(operation)], operation.answer() if operation.answer is not None else None
     if answer is not None and operation.answers == dict[str, Any]:
         schema = schema_by_example(msgspec.to_builtins(answer))
-    content: Schema = {"application/json": {"schema": schema}}
+    content: Schema = {}
+    if operation.answers is not None:
+        content["application/json"] = {"schema": schema}
     if answer is not None:
         content["application/json"]["example"] = msgspec.to_builtins(answer)
     if operation.streams:
-        content[operation.streams] = {}  # OpenAPI 3.1 has no schema for what a stream consists of
-    responses: Schema = {"200": {"description": "The answer.", "content": content}}
+        content[operation.streams] = {}  # OpenAPI 3.1 has no schema for the parts of a stream
+    responses: Schema = {
+        str(status): {"description": "Nothing is left to say."}
+        if status == 204
+        else {"description": "The answer.", "content": content}
+        for status in operation.statuses
+    }
     for status, errors in sorted(_by_status(operation.errors).items()):
         reasons = " ".join(dict.fromkeys(_sentence(error) for error in errors))
         refusal = {"schema": {"$ref": _SCHEMAS + _error_name(family_of(path))}}

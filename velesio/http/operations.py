@@ -48,7 +48,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     answer: Callable[[], Any] | None = None
     """What it may answer to that."""
     answers: Any = dict[str, Any]
-    """Type of the answer, as msgspec makes schemas from it."""
+    """Type of the answer, as msgspec makes schemas from it; None: it is a stream in any case."""
+    statuses: tuple[int, ...] = (200,)
+    """Those that it answers with; 204 is without a body."""
     streams: str = ""
     """Media type of streamed answers; empty: there are none."""
     errors: tuple[type[VelesioError], ...] = OF_EVERY_JOB

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from velesio.http import (
     anthropic,
+    background,
     control,
     earlier,
     embeddings,
@@ -24,6 +25,7 @@ from velesio.http import (
     rerank,
     router,
     slots,
+    status,
     streams,
     tokens,
     unity,
@@ -114,7 +116,16 @@ says of `/models`, `/queue/status` and `/health` stands in the answers of these 
 """,
     operations=earlier.API,
 )
-PAGES = (LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, EARLIER)
+VELESIO = Page(
+    name="velesio",
+    title="Velesio's own routes",
+    intro="""
+Background jobs ([more](../jobs.md)), and what operators and their programs ask. `GET /metrics` answers in Prometheus's
+text format, `GET /openapi.json` tells all of these pages as OpenAPI 3.1.
+""",
+    operations=(*background.API, *status.API),
+)
+PAGES = (VELESIO, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, EARLIER)
 
 
 def operations() -> Iterator[Operation]:

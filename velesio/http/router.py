@@ -181,7 +181,17 @@ API = (
         notes="Events are `model_status` with `status` and, while it loads, `progress`; `model_remove`; and "
         "`models_reload` of the model `*` when there are new ones. A model that cannot be loaded is `unloaded` with "
         "`exit_code` and `reason`. Nothing is downloaded over HTTP: `POST /models` and `DELETE /models` are 501.",
+        answers=None,
         streams="text/event-stream",
         errors=OF_EVERY_ROUTE,
+    ),
+    *(
+        Operation(
+            method=method,
+            paths=("/models",),
+            summary=f"Would {what} a model; refused with 501.",
+            errors=(*OF_EVERY_ROUTE, Unsupported),
+        )
+        for method, what in (("POST", "fetch"), ("DELETE", "delete"))
     ),
 )

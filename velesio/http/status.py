@@ -11,6 +11,7 @@ from velesio.http import earlier, llamacpp_metrics
 from velesio.http.families import NATIVE, headers_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, LOADING, NO_MODEL, port_name
 from velesio.http.keys import Credential
+from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import json_response
 from velesio.queue.client import ModelDepth, QueueStatus
 from velesio.queue.registry import WorkerInfo
@@ -117,3 +118,36 @@ ROUTES = [
 ]
 PUBLIC = frozenset({"/livez", "/readyz", "/health", "/v1/health"})
 """Paths that need no key."""
+
+API = (
+    Operation(
+        method="GET",
+        paths=("/livez",),
+        summary="Whether the process runs. Needs no key.",
+        answer=lambda: {"status": "ok"},
+        errors=(),
+    ),
+    Operation(
+        method="GET",
+        paths=("/readyz",),
+        summary="Whether requests should come here; 503 with the reasons if not. Needs no key.",
+        answer=lambda: {"status": "ready"},
+        errors=(Unavailable,),
+    ),
+    *(
+        Operation(
+            method=method,
+            paths=("/health", "/v1/health"),
+            summary="What llama.cpp's clients and LLMUnity ask before they send anything. Needs no key.",
+            answer=lambda: {"status": "ok"},
+            errors=(Unavailable,),
+        )
+        for method in ("GET", "POST")
+    ),
+    Operation(
+        method="GET",
+        paths=("/queue/status",),
+        summary="Counts of jobs by state and model, and the workers with what they hold.",
+        errors=(*OF_EVERY_ROUTE, Unavailable),
+    ),
+)
