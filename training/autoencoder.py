@@ -14,6 +14,11 @@ SCALING = 0.18215
 
 KL_WEIGHT = 3e-5
 BLOCK_WEIGHT = 4.0
+"""Of the mean colours of 8 x 8 pixels: a latent's own part of the picture."""
+
+EDGE_WEIGHT, FINAL_EDGE_WEIGHT = 0.15, 0.6
+"""Of slopes, for the whole autoencoder and for the decoder alone: edges that count much hide colours for long."""
+
 DISTURBANCE = 0.15
 """Largest deviation of what latents are disturbed by for the decoder, where they have 1."""
 FULL_PRECISION_SHARE = 0.05
@@ -39,17 +44,15 @@ def slopes(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return picture[..., 1:] - picture[..., :-1], picture[..., 1:, :] - picture[..., :-1, :]
 
 
-def picture_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Distance of pixels, of the colours of blocks, and of edges at two scales.
-
-    Blocks teach colours early, which fine detail would otherwise hide for long; edges make soft outlines and mottled
-    fills dear.
-    """
-    loss = functional.l1_loss(made, wanted) + functional.mse_loss(made, wanted)
+def picture_loss(made: torch.Tensor, wanted: torch.Tensor, edges: float) -> torch.Tensor:
+    """Distance of pixels, of the colours of blocks, and by the weight `edges` of slopes at two scales."""
+    loss = functional.l1_loss(made, wanted) + 2 * functional.mse_loss(made, wanted)
     loss = loss + BLOCK_WEIGHT * functional.mse_loss(functional.avg_pool2d(made, 8), functional.avg_pool2d(wanted, 8))
     for scale in (1, 2):
         pair = functional.avg_pool2d(made, scale), functional.avg_pool2d(wanted, scale)
-        loss = loss + sum(functional.l1_loss(a, b) for a, b in zip(slopes(pair[0]), slopes(pair[1]), strict=True))
+        loss = loss + edges * sum(
+            functional.l1_loss(a, b) for a, b in zip(slopes(pair[0]), slopes(pair[1]), strict=True)
+        )
     return loss
 
 
@@ -69,7 +72,8 @@ def train_autoencoder(
             posterior = model.encode(wanted).latent_dist
             made = model.decode(posterior.sample(generator=random)).sample
         return (
-            picture_loss(made.float(), wanted) + KL_WEIGHT * posterior.kl().float().mean() / posterior.mean[0].numel()
+            picture_loss(made.float(), wanted, EDGE_WEIGHT)
+            + KL_WEIGHT * posterior.kl().float().mean() / posterior.mean[0].numel()
         )
 
     def watch() -> None:
@@ -106,7 +110,7 @@ def train_decoder(
             error = torch.randn(latents.shape, generator=random)
             size = DISTURBANCE * torch.rand((batch, 1, 1, 1), generator=random)
             made = model.decode(latents + size / SCALING * error).sample
-        return picture_loss(made.float(), wanted)
+        return picture_loss(made.float(), wanted, FINAL_EDGE_WEIGHT)
 
     def watch() -> None:
         both = torch.stack([shown, model.decode(model.encode(shown).latent_dist.mode()).sample], dim=1).flatten(0, 1)
