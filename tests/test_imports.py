@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "operate": LEAVES | {"queue", "table", "backends.base"},
     "service": LEAVES | {"catalogue", "http", "queue", "worker"},
     "catalogue": {"backends.plugins", "backends.base", "config", "errors"},
-    "doctor": {"backends.plugins", "catalogue", "config", "errors"},
+    "doctor": {"backends.plugins", "backends.base", "catalogue", "config", "errors"},
     "logs": {"config"},
     "http": LEAVES | {"http", "queue", "backends.base", "dialects"},
     "worker": LEAVES | {"queue", "residency", "engines", "backends.base"},

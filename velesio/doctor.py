@@ -8,10 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-import msgspec
-
 from velesio import __version__, catalogue
 from velesio.backends import plugins
+from velesio.backends.base import Examinable, Finding
 from velesio.config import Config
 from velesio.errors import VelesioError
 
@@ -26,20 +25,6 @@ PACKAGES = {
     "torch": "image models (pip install 'velesio[images]')",
     "diffusers": "image models (pip install 'velesio[images]')",
 }
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One line of the report."""
-
-    subject: str
-    text: str
-    missing: bool = False
-    broken: bool = False
-
-    @property
-    def mark(self) -> str:
-        """`ok`, `--` for something optional that is missing, `!!` for something that must be mended."""
-        return "!!" if self.broken else "--" if self.missing else "ok"
 
 
 def examine(config: Config) -> list[Finding]:
@@ -94,10 +79,15 @@ def _backends(_: Config) -> Iterator[Finding]:
 
 def _models(config: Config) -> Iterator[Finding]:
     catalogue.check_exposure(config)
-    cards = [card for backend in catalogue.backends(config) for card in backend.models()]
-    for card in cards:
-        yield Finding(f"model {card.name}", f"{card.capability}, {card.bytes / 2**20:.0f} MiB, {card.slots} slots")
-    if not cards:
+    backends = catalogue.backends(config)
+    for backend in backends:
+        if isinstance(backend, Examinable):
+            yield from backend.examine()
+        else:
+            for card in backend.models():
+                size = f"{card.bytes / 2**20:.0f} MiB"
+                yield Finding(f"model {card.name}", f"{card.capability}, {size}, {card.slots} slots")
+    if not backends:
         yield Finding("models", f"none; put *.gguf files into {config.server.models_dir / 'text'}", missing=True)
 
 

@@ -4,9 +4,9 @@ A package adds a backend by an entry point in the group `velesio.backends` that 
 start, so it imports nothing heavy; `load` does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -79,6 +79,22 @@ class Work:
         self._emit(self, event)
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """One line of what `velesio doctor` tells."""
+
+    subject: str
+    text: str
+    missing: bool = False
+    """Something that is optional is not there."""
+    broken: bool = False
+    """Something must be mended."""
+
+    @property
+    def mark(self) -> str:
+        """`ok`, `--` for what is missing, `!!` for what is broken."""
+        return "!!" if self.broken else "--" if self.missing else "ok"
+
+
 class Engine(Protocol):
     """A loaded model. Every call happens on the engine's own thread."""
 
@@ -103,6 +119,14 @@ class Backend(Protocol):
 
     def load(self, card: ModelCard, report: Callable[[float], None]) -> Engine:
         """Load a model, on the engine's thread; `report` takes the part that is done, 0 to 1."""
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """What a backend may have besides: something to tell of its library, its devices and its models."""
+
+    def examine(self) -> Iterable[Finding]:
+        """For `velesio doctor`; may import the inference library, loads nothing."""
 
 
 def failed(error: VelesioError) -> Failed:

@@ -1,14 +1,14 @@
 """The plug-in: finds GGUF models and loads them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from velesio.backends.base import Catalogue, Engine, ModelCard
+from velesio.backends.base import Catalogue, Engine, Finding, ModelCard
 from velesio.backends.llama.discovery import Found, discover
 from velesio.backends.llama.options import free_memory
 from velesio.errors import ConfigError, ModelLoadFailed
@@ -33,6 +33,16 @@ class LlamaBackend:
     def models(self) -> list[ModelCard]:
         """The cards, from the files' heads alone."""
         return [model.card for model in self._found.values()]
+
+    def examine(self) -> Iterator[Finding]:
+        """Devices, and how each model would be loaded."""
+        _shorten_spinning()
+        try:
+            from velesio.backends.llama.examination import examine  # noqa: PLC0415 - imports llama.cpp
+        except ImportError as error:
+            yield Finding("llama.cpp", f"{error}; install velesio[text]", missing=True)
+            return
+        yield from examine(list(self._found.values()), self._models_dir)
 
     def load(self, card: ModelCard, report: Callable[[float], None]) -> Engine:
         """Loads weights and allocates the cache.

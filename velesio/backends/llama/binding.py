@@ -1,4 +1,4 @@
-"""llama.cpp's C API, as far as Velesio needs it: the only module that imports `llama_cpp`.
+"""llama.cpp's C API, as far as Velesio needs it: the only module that imports `llama_cpp` but `devices`.
 
 ctypes releases the GIL for each call, so other threads run while the engine's computes.
 """
@@ -95,7 +95,7 @@ class Model:
         if options.numa != "off":
             c.llama_numa_init(_NUMA[options.numa])
         _complaints.clear()
-        parameters = _model_parameters(options)
+        parameters = model_parameters(options)
         watch = _progress(report)
         parameters.progress_callback = watch
         self._model = c.llama_model_load_from_file(os.fsencode(path), parameters)
@@ -313,7 +313,7 @@ class Context:
             ModelLoadFailed: if there is not enough memory.
         """
         _complaints.clear()
-        parameters = _context_parameters(options, context)
+        parameters = context_parameters(options, context)
         self._context = c.llama_init_from_model(model.handle, parameters)
         if not self._context:
             raise ModelLoadFailed(f"llama.cpp cannot allocate the context: {_last_words()}")
@@ -324,7 +324,7 @@ class Context:
         self.exact = parameters.flash_attn_type == _FLASH["on"] and not _on_gpu(options)
         """Whether several tokens of a sequence at once give the same bits as one after the other: of a CPU's kernels
         only those of fused attention compute both by the same code."""
-        self._n_vocab = model.n_vocab
+        self._row: Any = ctypes.c_float * model.n_vocab
         self.n_batch = int(c.llama_n_batch(self._context))
         self.n_ubatch = int(c.llama_n_ubatch(self._context))
         self.n_cells = int(c.llama_n_ctx(self._context))
@@ -366,7 +366,7 @@ class Context:
         """The logits after the batch's token at `place`, one for each token of the vocabulary; valid until the next
         `decode`."""
         pointer = c.llama_get_logits_ith(self._context, place)
-        return np.ctypeslib.as_array(pointer, shape=(self._n_vocab,))
+        return np.frombuffer(self._row.from_address(ctypes.addressof(pointer.contents)), np.float32)
 
     def remove(self, sequence: int, begin: int = 0) -> bool:
         """Frees a sequence's cells from position `begin` on; False: this model's state cannot be cut there."""
@@ -453,7 +453,7 @@ class EmbeddingContext:
             OutOfMemory: if there is not enough memory.
         """
         _complaints.clear()
-        parameters = _context_parameters(options, cells)
+        parameters = context_parameters(options, cells)
         parameters.n_ctx = cells
         parameters.n_batch = parameters.n_ubatch = parameters.n_outputs_max = batch
         parameters.n_seq_max = min(_TOGETHER if model.can_cut else _STATES, batch)
@@ -580,7 +580,8 @@ def _progress(report: Callable[[float], None]) -> Any:
     return receive
 
 
-def _model_parameters(options: Options) -> Any:
+def model_parameters(options: Options) -> Any:
+    """How weights are loaded, as llama.cpp is told."""
     parameters = c.llama_model_default_params()
     parameters.n_gpu_layers = options.gpu_layers
     parameters.main_gpu = options.main_gpu
@@ -595,7 +596,8 @@ def _model_parameters(options: Options) -> Any:
     return parameters
 
 
-def _context_parameters(options: Options, context: int) -> Any:
+def context_parameters(options: Options, context: int) -> Any:
+    """How contexts of `context` tokens are computed, as llama.cpp is told: every default that is chosen here."""
     parameters = c.llama_context_default_params()
     parameters.n_ctx = options.cells_of(context)
     parameters.n_batch = min(options.batch, parameters.n_ctx)
@@ -627,12 +629,11 @@ def _on_gpu(options: Options) -> bool:
 
 
 def _flash_attention(options: Options) -> int:
-    """Measured on a CPU with 1,500 cached tokens: 27 ms a token without, 51 ms with."""
+    """On a CPU it is on, which makes guesses ahead exact. Measured on two cores, ms a step without and with it: eight
+    sequences of 64 tokens 42 and 36, of 500 tokens 48 and 43, of 1,500 tokens 67 and 75."""
     if options.flash_attention != "auto":
         return _FLASH[options.flash_attention]
-    if _on_gpu(options):
-        return _FLASH["auto"]
-    return _FLASH["off" if options.kv_type_v in {"f32", "f16", "bf16"} else "on"]
+    return _FLASH["auto" if _on_gpu(options) else "on"]
 
 
 def _last_words() -> str:
