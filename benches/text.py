@@ -67,13 +67,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that only this bench has."""
-    names = [*dict.fromkeys(_family(contestant) for contestant in CONTESTANTS), *(one.name for one in SCENARIOS)]
+    families = [_family(contestant) for contestant in CONTESTANTS]
+    every = [*families, *(one.name for one in (*CONTESTANTS, *SCENARIOS))]
+    names = list(dict.fromkeys(every))
     parser.add_argument(
         "--only",
         action="append",
         metavar="NAME",
         choices=names,
-        help=f"measure only this server or this scenario; may be given again: {', '.join(names)}",
+        help=f"measure only this server or this scenario; may be given again: {'; '.join(names)}",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the medians over")
     parser.add_argument(
@@ -93,8 +95,8 @@ def run(options: argparse.Namespace) -> int:
     if options.rounds:
         plan = msgspec.structs.replace(plan, rounds=max(1, options.rounds))
     chosen = options.only or []
-    contestants = _chosen(CONTESTANTS, chosen, _family)
-    scenarios = _chosen(SCENARIOS, chosen, lambda scenario: scenario.name)
+    contestants = _chosen(CONTESTANTS, chosen, lambda contestant: {contestant.name, _family(contestant)})
+    scenarios = _chosen(SCENARIOS, chosen, lambda scenario: {scenario.name})
     missing = {contestant.name: prepare(contestant, install=not options.no_install) for contestant in contestants}
     drawing = text_plot.prepare(install=not options.no_install) if options.plot else None
     around = report.circumstances()
@@ -122,9 +124,9 @@ def _family(contestant: Contestant) -> str:
     return contestant.name.partition(",")[0]
 
 
-def _chosen(every: Sequence[_Named], names: Sequence[str], name_of: Callable[[_Named], str]) -> list[_Named]:
+def _chosen(every: Sequence[_Named], names: Sequence[str], names_of: Callable[[_Named], set[str]]) -> list[_Named]:
     """Those that are named; all of them if none is."""
-    return [one for one in every if name_of(one) in names] or list(every)
+    return [one for one in every if names_of(one) & set(names)] or list(every)
 
 
 class _Run:
@@ -250,6 +252,8 @@ class WaveFailed(Exception):
 def _takes_part(contestant: Contestant, scenario: Scenario) -> bool:
     if contestant.name == OWN:
         return True
+    if _family(contestant) == OWN:  # its other way is shown beside, where tokens are counted
+        return scenario.openai
     return scenario.openai if contestant.openai else scenario.rivals
 
 

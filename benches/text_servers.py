@@ -20,6 +20,7 @@ from benches.venvs import ROOT
 SPINS = "1000"
 """Velesio's own; a test compares them."""
 
+_PLAIN = ("--set", "backends.llama.speculation=off")
 _STARTING = 60.0
 _ENDING = 20.0
 _WORDS = 400
@@ -62,13 +63,19 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def velesio(machine: Machine, port: int) -> list[str]:
-    """`python -m velesio --role all` with the embedded broker."""
+    """`python -m velesio --role all` with the embedded broker, as it comes."""
     return [sys.executable, "-m", "velesio", *_settings(machine, port)]
+
+
+def velesio_plain(machine: Machine, port: int) -> list[str]:
+    """The same without guesses ahead, which llama-server does not make by itself either: greedy answers to random words
+    soon repeat themselves, and are guessed too easily."""
+    return [*velesio(machine, port), *_PLAIN]
 
 
 def velesio_watched(machine: Machine, port: int) -> list[str]:
     """The same, with its threads' clocks read: see `benches.text_watched`."""
-    return [sys.executable, "-m", "benches.text_watched", *_settings(machine, port)]
+    return [sys.executable, "-m", "benches.text_watched", *_settings(machine, port), *_PLAIN]
 
 
 def _settings(machine: Machine, port: int) -> list[str]:
@@ -281,8 +288,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 CONTESTANTS = (
-    Contestant(name="velesio", command=velesio, health="/readyz"),
-    Contestant(name="llama-server", command=llama_server("--no-kv-unified"), health="/health"),
+    Contestant(name="velesio", command=velesio_plain, health="/readyz"),
+    Contestant(name="velesio, guessing ahead", command=velesio, health="/readyz"),
+    Contestant(name="llama-server, separate", command=llama_server("--no-kv-unified"), health="/health"),
     Contestant(name="llama-server, unified", command=llama_server("--kv-unified"), health="/health"),
     Contestant(
         name="llama-server, short spins",  # OpenMP's threads sleep soon, as Velesio has them do

@@ -30,6 +30,11 @@ class Plan(NamedTuple):
     is_greedy: bool = False
     """Whether the likeliest token is always chosen."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether that is all: nothing changes the model's own order of the tokens."""
+        return self.is_greedy and len(self.steps) == 1
+
 
 def seed_of(seed: int) -> int:
     """The seed in use: 32 bits, drawn where the caller gave none."""
