@@ -16,7 +16,19 @@ from velesio.config import KeySection
 from velesio.errors import BadRequest, Unsupported, WorkerLost
 from velesio.http import generation, openai_chat, openai_completions
 from velesio.http.wire import encode, parse_object
-from velesio.jobs import Chat, Completed, Delta, Event, Sampling, Started, TextResult, Timings, Usage
+from velesio.jobs import (
+    Chat,
+    Completed,
+    Delta,
+    Event,
+    Progress,
+    Sampling,
+    Started,
+    TextResult,
+    Timings,
+    TokenProbs,
+    Usage,
+)
 
 HI = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -139,6 +151,31 @@ def test_a_text_completion_stream_is_the_sample() -> None:
     assert len(ours) == len(captured)
     for one, two in zip(ours[:-1], captured[:-1], strict=True):
         assert comparable(one, two)[0] == comparable(one, two)[1]
+
+
+PROBS = (TokenProbs(1, b"a", -0.5, ()), TokenProbs(2, b"b", -0.25, ()))
+
+
+def test_text_completions_tell_probabilities_and_times() -> None:
+    """With each piece if asked for; the last chunk has the counts alone."""
+    raw = {
+        "prompt": "x", "stream": True, "logprobs": 1, "timings_per_token": True, "return_progress": True,
+        "verbose": True,
+    }  # fmt: skip
+    frames = openai_completions.Frames(openai_completions.read(raw), "m")
+    result = answer("ab", Usage(4, 2), Timings(7, 1))
+    events = [Started(4), Progress(4, 4, 1, 7.0), Delta("a", (1,), 1, PROBS[:1]), Delta("b", (2,), 2, PROBS[1:])]
+    body = b"".join(frame for event in [*events, Completed(result)] for frame in frames.frames(0, event))
+    progress, one, two, last = (json.loads(event) for event in events_of(body))
+    assert progress["prompt_progress"] == {"total": 4, "cache": 1, "processed": 4, "time_ms": 7}
+    assert (progress["timings"]["prompt_n"], one["timings"]["predicted_n"], two["timings"]["predicted_n"]) == (3, 1, 2)
+    assert [chunk["choices"][0]["logprobs"]["content"][0]["token"] for chunk in (one, two)] == ["a", "b"]
+    assert (last["choices"][0]["logprobs"], last["__verbose"]["content"]) == (None, "ab")
+    whole = openai_completions.write(
+        openai_completions.read(raw), "m", "", [msgspec.structs.replace(result, probs=PROBS)]
+    )
+    assert [each["logprob"] for each in whole["choices"][0]["logprobs"]["content"]] == [-0.5, -0.25]
+    assert list(whole)[-2:] == ["__verbose", "timings"]
 
 
 def test_an_error_in_a_stream_ends_it() -> None:
