@@ -68,8 +68,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that only this bench has."""
     families = [_family(contestant) for contestant in CONTESTANTS]
-    every = [*families, *(one.name for one in (*CONTESTANTS, *SCENARIOS))]
-    names = list(dict.fromkeys(every))
+    exact = [contestant.name for contestant in CONTESTANTS]
+    names = list(dict.fromkeys([*families, *exact, *(scenario.name for scenario in SCENARIOS)]))
     parser.add_argument(
         "--only",
         action="append",
