@@ -12,6 +12,9 @@ from training.progress import Run
 SCALING = 0.18215
 """Stable Diffusion's factor: latents times this have unit deviation. `normalise` makes it true."""
 
+GROUPS = 2
+"""Groups of channels that are normalised together: in groups of two the colour of a flat picture would be lost."""
+
 KL_WEIGHT = 3e-5
 BLOCK_WEIGHT = 4.0
 """Of the mean colours of 8 x 8 pixels: a latent's own part of the picture."""
@@ -33,7 +36,7 @@ def new_autoencoder(side: int) -> AutoencoderKL:
         block_out_channels=(16, 32, 64, 64),
         layers_per_block=1,
         latent_channels=4,
-        norm_num_groups=8,
+        norm_num_groups=GROUPS,
         sample_size=side,
         scaling_factor=SCALING,
     )
