@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     minutes = options.minutes or (_QUICK if options.quick else _MINUTES)
     around = report.circumstances()
     machine = Machine(model=str(model), threads=default_threads(), repack=may_repack(), slots=_SLOTS, context=_CONTEXT)
-    further = [f"queue.result_ttl={_RESULTS}", "log.format=json", *options.set]
+    further = [f"queue.result_ttl={_RESULTS}", "log.format=json", "backends.llama.pooling=mean", *options.set]
     contestant = Contestant(
         name="velesio",
         command=lambda machine, port: [*velesio(machine, port), *(word for one in further for word in ("--set", one))],

@@ -456,7 +456,8 @@ def test_guesses_do_not_change_a_greedy_answer(make_desk: Callable[..., Desk], s
 
 
 def check_that_all_finish_in_turn(desk: Desk, prompts: list[str], total: int) -> None:
-    """Each job is as long as asked, `total` tokens with its prompt; nobody overtakes more than one batch of others."""
+    """Each job is as long as asked, `total` tokens with its prompt. Nobody ends before another that came so much
+    earlier that both never had room together, and few are interrupted, once each."""
     forever = Sampling(temperature=0, ignore_eos=True)
     lengths = [total - len(tokens_of(desk, prompt)) for prompt in prompts]
     works = [
@@ -464,18 +465,20 @@ def check_that_all_finish_in_turn(desk: Desk, prompts: list[str], total: int) ->
         for prompt, length in zip(prompts, lengths, strict=True)
     ]
     ended: list[Work] = []
-    interrupted = 0
+    interrupted: list[int] = []
+    interrupt = engine(desk)._cells.interrupt
+    engine(desk)._cells.interrupt = lambda sequence: (interrupted.append(sequence.number), interrupt(sequence))
     while len(ended) < len(works):
         desk.engine.step()
-        interrupted = max(interrupted, sum(sequence.cached is not None for sequence in engine(desk)._waiting))
         ended += [work for work in works if desk.final(work) and work not in ended]
     for work, length in zip(works, lengths, strict=True):
         final = desk.final(work)
         assert isinstance(final, Completed), final
         assert isinstance(final.result, TextResult)
         assert len(final.result.tokens) == length
-    assert interrupted > len(works) // 4, "there was room for all"
-    assert all(abs(ended.index(work) - place) <= 4 for place, work in enumerate(works))
+    assert len(works) // 4 < len(interrupted) <= len(works), "there was room for all, or jobs drove each other out"
+    together = len(works) // 2
+    assert all(abs(ended.index(work) - place) < together for place, work in enumerate(works))
 
 
 def test_thirty_two_jobs_share_cells_for_half_of_them(tmp_path: Path) -> None:

@@ -222,3 +222,18 @@ def test_claims_always_describe_the_cells(jobs: list[tuple[str, str]], least: in
         if then == "gather":
             assert max(running) - min(running) == len(running) - 1
         assert all(cells[sequence] == expected for sequence, expected in running.items())
+
+
+def test_cells_that_several_hold_count_once() -> None:
+    """`tokens` counts a prefix for each id, `occupied` only once, and what ended jobs left is in neither of those that
+    run."""
+    cache = PrefixCache(4)
+    run(cache, "another thing")
+    one = cache.claim(tokens("system:one"))
+    cache.extend(one.sequence, tokens("system:one"))
+    two = cache.claim(tokens("system:two"))
+    cache.extend(two.sequence, tokens("two"))
+    assert (cache.running_tokens, cache.occupied) == (20, 13)
+    assert cache.tokens == 33
+    cache.release(one.sequence)
+    assert (cache.running_tokens, cache.occupied) == (10, 10)

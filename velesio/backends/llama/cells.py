@@ -56,6 +56,15 @@ class Cells:
         """Tokens of a waiting sequence that would not be computed if it were seated now."""
         return self._cache.reusable(sequence.tokens, namespace=sequence.namespace)
 
+    def has_room(self, sequence: Sequence, running: Iterable[Sequence]) -> bool:
+        """Whether all tokens of a waiting sequence have place beside those of the running ones; with less, it would
+        have to give up its cells again."""
+        if not self._context.unified:
+            return True
+        promised = sum(other.left for other in running)
+        new = len(sequence.tokens) - self.known(sequence)
+        return self._cache.occupied + promised + new <= self._context.n_cells
+
     def find(self, tokens: "array[int]", namespace: Hashable) -> "tuple[int, array[int]] | None":
         """A kept sequence id that begins with `tokens`, and all that it holds."""
         return self._cache.find(tokens, namespace)

@@ -108,6 +108,13 @@ class PrefixCache:
         """The same under the ids that run."""
         return sum(holder.length for holder in self._holders.values() if holder.running)
 
+    @property
+    def occupied(self) -> int:
+        """The same, a prefix that several of them hold counted once."""
+        tails = (holder.tail for holder in self._holders.values() if holder.running)
+        nodes = {id(node): node for tail in tails for node in _upwards(tail)}
+        return sum(len(node.tokens) for node in nodes.values())
+
     def claim(self, tokens: "array[int]", *, namespace: Hashable = "", reuse: bool = True) -> Claim:
         """An id for a new running sequence of `tokens`, with the longest prefix that is already computed. Without
         `reuse` it shares nothing with others, now and later."""
