@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.clients.unity import Native, ServerError, Web
 from tests.http.conftest import Site, StartSite, events_of, sample
 from velesio.config import ServerSection
 from velesio.http.unity import template_name
-from velesio.http.unity_stream import LIMIT, fitted, merged
+from velesio.http.unity_stream import LIMIT, PAUSE, fitted, merged
 from velesio.jobs import Completed, Delta, TextResult, TokenProbs
 
 UNITY_WEB = {"User_Agent": Web.AGENT}
@@ -153,6 +154,23 @@ async def test_silence_is_filled_with_events(start_site: StartSite, kind: type[N
         assert client.text == "a b"
     else:
         assert client.texts[-1] == "a b"
+
+
+async def test_pings_keep_their_distance_too(start_site: StartSite) -> None:
+    """Behind a proxy nothing comes less than a pause after anything else."""
+    site = await start_site(server=ServerSection(sse_ping_interval=0.01))
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache", **FORWARDED}
+    body = {"prompt": "[[sleep 0.02]] [[tokens 20]] a", "stream": True}
+    times = []
+    async with site.client.post(
+        site.address + "/completion", json=body, headers=headers, skip_auto_headers=["User-Agent"]
+    ) as answer:
+        async for _, whole in answer.content.iter_chunks():
+            if whole:
+                times.append(time.monotonic())
+    assert len(times) > 3
+    # What was late itself has a shorter gap after it, so that only all of them together can be told.
+    assert times[-1] - times[0] >= PAUSE * (len(times) - 1) * 0.9
 
 
 @pytest.mark.parametrize("kind", [Native, Web])

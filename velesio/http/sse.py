@@ -25,6 +25,10 @@ DONE = b"data: [DONE]\n\n"
 COMMENT = b":\n\n"
 
 
+_PATIENCE = 10
+_LATE = 1.25
+"""Times its length that a pause may take."""
+
 _E = TypeVar("_E")
 _E_contra = TypeVar("_E_contra", contravariant=True)
 
@@ -127,9 +131,19 @@ class _Stream:
     async def _write_apart(self, frames: Sequence[bytes]) -> None:
         async with self._turn:  # a ping keeps its distance too
             for frame in frames:
-                await asyncio.sleep(max(0.0, self.spoke + self._pause - time.monotonic()))
+                await _calm(self._pause)
                 await self._response.write(frame)
                 self.spoke = time.monotonic()
+
+
+async def _calm(pause: float) -> None:
+    """Lets `pause` seconds pass in which this process kept time, as far as patience goes: where the whole machine
+    stands still, who is to read meanwhile does not come to it either."""
+    for _ in range(_PATIENCE):
+        began = time.monotonic()
+        await asyncio.sleep(pause)
+        if time.monotonic() - began < pause * _LATE:
+            return
 
 
 @asynccontextmanager
