@@ -1,13 +1,13 @@
 """Grammars for calls: what every format allows is what it reads again, and valid."""
 
 import json
-import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from jsonschema import validate
 
-from tests.backends.llama.walks import random_text
+from tests.backends.llama.walks import texts
 from tests.dialects.listening import heard
 from velesio.backends.llama import gbnf
 from velesio.backends.llama.calling import Calling
@@ -49,6 +49,11 @@ def grammar(form: Format, prompt: Rendered = NOTHING, **fields: Any) -> Grammar:
     return made
 
 
+def drawn(grammar: Grammar, count: int) -> Iterator[str]:
+    """Texts that it allows."""
+    return texts(gbnf.parse(grammar.gbnf, lambda text: None), grammar.gbnf, count)
+
+
 def prefix_of(form: Format) -> str:
     return form.openings[0] if form.openings else ""
 
@@ -58,11 +63,8 @@ def prefix_of(form: Format) -> str:
 def test_what_a_grammar_allows_is_read_as_valid_calls(form: Format, parallel: bool) -> None:
     """Texts drawn from the grammar of each format, by the format's own reader."""
     made = grammar(form, Rendered("", prefix_of(form)), tool_choice="required", parallel_tool_calls=parallel)
-    rules = gbnf.parse(made.gbnf, lambda text: None)
-    draw = random.Random(form.name)
     counts = set()
-    for _ in range(40):
-        text = random_text(rules, draw)
+    for text in drawn(made, 40):
         found = heard(form.name, text, tools=TOOLS, prefix=prefix_of(form))
         assert found, text
         for kind, *rest in found:
@@ -79,10 +81,7 @@ def test_reasoning_comes_before_calls(form: Format) -> None:
     """Where there may be some."""
     begin = form.thinks[0]
     made = grammar(form, Rendered("", begin, thinks=True), tool_choice="=now", parallel_tool_calls=False)
-    rules = gbnf.parse(made.gbnf, lambda text: None)
-    draw = random.Random(form.name)
-    for _ in range(20):
-        text = random_text(rules, draw)
+    for text in drawn(made, 20):
         *before, call = heard(form.name, text, tools=TOOLS, prefix=begin)
         assert call == ("call", "now", "{}")
         assert [kind for kind, *_ in before] in ([], ["reasoning"])
@@ -93,11 +92,9 @@ def test_a_form_of_the_content_does_not_keep_from_calling(form: Format) -> None:
     """`auto` with a response format: either of the two."""
     own = Grammar(schema={"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]})
     made = grammar(form, Rendered("", prefix_of(form)), grammar=own, parallel_tool_calls=False)
-    rules = gbnf.parse(made.gbnf, lambda text: None)
-    draw = random.Random(form.name)
     kinds = set()
-    for _ in range(40):
-        ((kind, *rest),) = heard(form.name, random_text(rules, draw), tools=TOOLS, prefix=prefix_of(form))
+    for text in drawn(made, 40):
+        ((kind, *rest),) = heard(form.name, text, tools=TOOLS, prefix=prefix_of(form))
         kinds.add(kind)
         if kind == "content":
             assert isinstance(json.loads(rest[0])["ok"], bool)
@@ -127,7 +124,7 @@ def test_the_own_grammar_of_a_request_follows_the_reasoning() -> None:
     own = Grammar(gbnf='root ::= "root" rooted [root] # root\nrooted ::= "a" | root-b\nroot-b ::= "b"')
     made = grammar(FORMATS["plain"], Rendered("", "<think>\n", thinks=True), tools=(), grammar=own)
     assert made.gbnf.startswith('content-root ::= "root" rooted [root] # root\n')
-    text = random_text(gbnf.parse(made.gbnf, lambda text: None), random.Random(1))
+    (text,) = drawn(made, 1)
     (content,) = [text for kind, text, *_ in heard("plain", text, prefix="<think>\n") if kind == "content"]
     assert content[:5] in {"roota", "rootb"}
 

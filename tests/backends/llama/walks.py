@@ -1,6 +1,7 @@
 """Texts drawn from a grammar."""
 
 import random
+from collections.abc import Iterator
 
 from velesio.backends.llama.gbnf import Chars, Item, Ref, Repeat, Rules
 
@@ -9,15 +10,16 @@ _LETTERS = "abz09 .,:;{}[]()<>/\\\"'é\n"
 _DEEP = 60
 
 
-def random_text(rules: Rules, draw: random.Random) -> str:
-    """One text that the grammar allows; deep in it the shortest ways are taken."""
-    depths = _depths(rules)
+def texts(rules: Rules, seed: str, count: int) -> Iterator[str]:
+    """Texts that the grammar allows; deep in it the shortest ways are taken."""
+    draw, depths = random.Random(seed), _depths(rules)
+    shortest = [
+        min(ways, key=lambda way: max((_depth(item, depths) for item in way), default=0)) for ways in rules.rules
+    ]
 
     def of_rule(rule: int, depth: int) -> str:
-        ways = rules.rules[rule]
-        if depth > _DEEP:
-            ways = (min(ways, key=lambda way: max((_depth(item, depths) for item in way), default=0)),)
-        return "".join(of_item(item, depth + 1) for item in draw.choice(ways))
+        way = shortest[rule] if depth > _DEEP else draw.choice(rules.rules[rule])
+        return "".join(of_item(item, depth + 1) for item in way)
 
     def of_item(item: Item, depth: int) -> str:
         if isinstance(item, Ref):
@@ -30,13 +32,14 @@ def random_text(rules: Rules, draw: random.Random) -> str:
         fitting = [letter for letter in _LETTERS if any(low <= ord(letter) <= high for low, high in item.ranges)]
         return draw.choice(fitting) if fitting else chr(draw.choice(item.ranges)[0])
 
-    return of_rule(rules.root, 0)
+    return (of_rule(rules.root, 0) for _ in range(count))
 
 
 def _depths(rules: Rules) -> list[int]:
     """How deep each rule goes at least."""
-    depths = [1_000_000] * len(rules.rules)
-    for _ in rules.rules:
+    depths, before = [1_000_000] * len(rules.rules), []
+    while depths != before:
+        before = depths.copy()
         for number, ways in enumerate(rules.rules):
             depths[number] = min(max((_depth(item, depths) for item in way), default=0) + 1 for way in ways)
     return depths
