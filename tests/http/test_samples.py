@@ -115,6 +115,19 @@ async def test_refusals_over_the_wire(site: Site) -> None:
     )
 
 
+async def test_metrics(site: Site) -> None:
+    """Every name and kind of the captured page is there."""
+    page = (await site.get("/metrics?model=parrot")).body
+
+    def kinds(text: bytes) -> list[tuple[bytes, bytes]]:
+        return re.findall(rb"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+
+    captured = kinds(sample("metrics"))
+    assert len(captured) > 10
+    # In how many steps tokens were guessed is not counted here.
+    assert set(captured) - {(b"llamacpp:spec_decode_num_drafts_total", b"counter")} <= set(kinds(page))
+
+
 def test_no_sample_is_forgotten() -> None:
     """Each is named by a test of this folder."""
     tests = "".join(path.read_text(encoding="utf-8") for path in HERE.glob("test_*.py"))
