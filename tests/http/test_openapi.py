@@ -96,6 +96,13 @@ def test_schemas_by_example(value: Any, schema: dict[str, Any]) -> None:
     assert openapi.schema_by_example(value) == schema
 
 
+def test_values_that_may_be_null() -> None:
+    """Named keys may be null at any depth."""
+    schema = openapi.schema_by_example({"a": 1, "b": {"a": [2]}}, ("a",))
+    assert schema["properties"]["a"] == {"type": ["integer", "null"]}
+    assert schema["properties"]["b"]["properties"]["a"]["type"] == ["array", "null"]
+
+
 async def test_it_is_served(site: Site) -> None:
     """Anybody may read it."""
     answer = await site.get("/openapi.json")

@@ -311,6 +311,9 @@ ROUTES = [
 _EXAMPLE = {"url": "/completion", "body": {"prompt": "Once upon a time", "n_predict": 64}}
 _WHOSE = "A job belongs to the tenant whose key queued it; to everybody else it does not exist."
 
+_NULLABLE = ("eta", "position")
+"""While nobody can tell."""
+
 
 def _answer() -> dict[str, Any]:
     job = Job.new("smollm2-135m-instruct", read(_EXAMPLE, 60.0).params, deadline=1795510001.9, priority=Priority.BATCH)
@@ -330,6 +333,7 @@ API = (
         fields=FIELDS,
         example=_EXAMPLE,
         answer=_answer,
+        nullable=_NULLABLE,
         statuses=(202,),
         errors=(*OF_EVERY_JOB, KeyReused, Unsupported),
     ),
@@ -339,6 +343,7 @@ API = (
         summary="Tells the state of a job, and while it waits its place and the expected seconds.",
         notes=_WHOSE,
         answer=_answer,
+        nullable=_NULLABLE,
         errors=(*OF_EVERY_ROUTE, JobNotFound),
     ),
     Operation(
@@ -347,6 +352,7 @@ API = (
         summary="Cancels a job; 202 if its worker has to be told first.",
         notes=_WHOSE,
         answer=_answer,
+        nullable=_NULLABLE,
         statuses=(200, 202),
         errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict),
     ),
@@ -375,6 +381,7 @@ API = (
         summary="Queues a failed job again, with all its attempts.",
         notes=_WHOSE,
         answer=_answer,
+        nullable=_NULLABLE,
         statuses=(202,),
         errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict),
     ),

@@ -78,6 +78,7 @@ API = (
         groups=(GENERATION, SAMPLING),
         example=_EXAMPLE,
         answer=_answer,
+        nullable=("max_output_tokens", "instructions"),
         streams="text/event-stream",
         errors=(*OF_EVERY_JOB, ContextExceeded, Unsupported),
     ),

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -133,7 +133,7 @@ def _property(field: Field, schema: Schema) -> Schema:
 def _responses(operation: Operation, path: str, schemas: Mapping[int, Schema]) -> Schema:
     schema, answer = schemas[id(operation)], operation.answer() if operation.answer is not None else None
     if answer is not None and operation.answers == dict[str, Any]:
-        schema = schema_by_example(msgspec.to_builtins(answer))
+        schema = schema_by_example(msgspec.to_builtins(answer), operation.nullable)
     content: Schema = {}
     if operation.answers is not None:
         content["application/json"] = {"schema": schema}
@@ -176,14 +176,18 @@ def _error_of(family: Family) -> Schema:
     )
 
 
-def schema_by_example(value: Any) -> Schema:
+def schema_by_example(value: Any, nullable: Container[str] = ()) -> Schema:
     """What a value like this one looks like: the types of its parts. Keys may be missing, and there may be others;
-    null and empty lists say nothing."""
+    null and empty lists say nothing. The values of the keys `nullable` may be null as well."""
     match value:
         case dict():
-            return {"type": "object", "properties": {name: schema_by_example(item) for name, item in value.items()}}
+            parts = {
+                name: _or_null(schema_by_example(item, nullable), may_be=name in nullable)
+                for name, item in value.items()
+            }
+            return {"type": "object", "properties": parts}
         case list() | tuple():
-            return {"type": "array", "items": schema_by_example(value[0])} if value else {"type": "array"}
+            return {"type": "array", "items": schema_by_example(value[0], nullable)} if value else {"type": "array"}
         case bool():
             return {"type": "boolean"}
         case int() | float():
@@ -192,6 +196,10 @@ def schema_by_example(value: Any) -> Schema:
             return {"type": "string"}
         case _:
             return {}
+
+
+def _or_null(schema: Schema, *, may_be: bool) -> Schema:
+    return schema | {"type": [schema["type"], "null"]} if may_be and "type" in schema else schema
 
 
 def route(operations: Callable[[], Iterable[Operation]]) -> web.RouteDef:

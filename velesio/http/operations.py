@@ -49,6 +49,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What it may answer to that."""
     answers: Any = dict[str, Any]
     """Type of the answer, as msgspec makes schemas from it; None: it is a stream in any case."""
+    nullable: tuple[str, ...] = ()
+    """Keys of the answer, at any depth, whose value may be null instead of what the example has."""
     statuses: tuple[int, ...] = (200,)
     """Those that it answers with; 204 is without a body."""
     streams: str = ""
