@@ -291,6 +291,29 @@ def test_greedy_takes_the_likeliest(bench: Bench) -> None:
         sampler.close()
 
 
+def test_biases_decide_a_greedy_choice(bench: Bench) -> None:
+    """The likeliest token unless a bias makes another one likelier, downwards or upwards; as numpy would add it."""
+    tokens = bench.read(PROMPT)
+    logits = bench.logits().copy()
+    first, second, third = (int(token) for token in np.argsort(-logits)[:3])
+    for bias in (
+        {first: None},
+        {first: -1e-6, second: -1.0},
+        {first: -30.0},
+        {first: -30.0, second: None},
+        {third: 30.0},
+        {first: -1.0, third: 30.0},
+        {second: -5.0},
+    ):
+        expected = logits.copy()
+        for token, value in bias.items():
+            expected[token] += -np.inf if value is None else value
+        sampling = Sampling(temperature=0, ignore_eos=True, logit_bias=tuple(bias.items()))
+        sampler = bench.sampler(tokens=tokens, sampling=sampling)
+        assert bench.sample(sampler).token == int(np.argmax(expected)), bias
+        sampler.close()
+
+
 def test_draws_follow_the_probabilities(bench: Bench) -> None:
     """Three thousand draws from five tokens: within five standard deviations each."""
     tokens = bench.read(PROMPT)

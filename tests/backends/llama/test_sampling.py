@@ -71,6 +71,23 @@ def test_the_chain_has_llama_cpps_order(fields: dict[str, object], expected: lis
     assert names(**fields) == expected
 
 
+@pytest.mark.parametrize(
+    ("fields", "unwanted"),
+    [
+        ({"temperature": 0}, set()),
+        ({"temperature": 0, "ignore_eos": True, "logit_bias": ((7, -1.0), ("a", None))}, {2, 3, 7, ord("a")}),
+        ({"temperature": 0, "logit_bias": ((7, 1.0),)}, None),
+        ({"temperature": 0, "presence_penalty": 0.5}, None),
+        ({"temperature": 0, "typical_p": 0.5}, None),
+        ({"temperature": 0.1}, None),
+        ({"temperature": 0, "samplers": ("infill",)}, None),
+    ],
+)
+def test_a_plain_greedy_choice_is_known_for_one(fields: dict[str, object], unwanted: set[int] | None) -> None:
+    """Only biases may take part, and only such as make tokens less likely."""
+    assert planned(**fields).unwanted == unwanted
+
+
 def test_arguments_are_those_of_the_c_functions() -> None:
     """Each step carries its constructor's arguments in order."""
     steps = {

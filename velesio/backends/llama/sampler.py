@@ -44,7 +44,7 @@ class Sampler:
         self._model = model
         self._chain = Chain(model, plan.steps)
         self._is_greedy = plan.is_greedy
-        self._is_likeliest = constraint is None and plan.is_plain and not (n_probs and post)
+        self._unwanted = None if constraint is not None or (n_probs and post) else plan.unwanted
         self._constraint = constraint
         self._n_probs = n_probs
         self._post = post
@@ -55,10 +55,11 @@ class Sampler:
         Raises:
             BadRequest: no token of the model can go on as the grammar wants, or every token is forbidden.
         """
-        if self._is_likeliest:  # a tenth of what the chain takes, which fills in the whole vocabulary first
+        if self._unwanted is not None:  # a tenth of what the chain takes, which fills in the whole vocabulary first
             likely = context.logits(place)
             token = int(likely.argmax())
-            return Choice(token, self._before(likely, token) if self._n_probs else None)
+            if token not in self._unwanted:
+                return Choice(token, self._before(likely, token) if self._n_probs else None)
         if self._constraint is None and not (self._n_probs and self._post):
             token = context.sample(self._chain, place)
             return Choice(token, self._before(context.logits(place), token) if self._n_probs else None)

@@ -30,10 +30,9 @@ class Plan(NamedTuple):
     is_greedy: bool = False
     """Whether the likeliest token is always chosen."""
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether that is all: nothing changes the model's own order of the tokens."""
-        return self.is_greedy and len(self.steps) == 1
+    unwanted: frozenset[int] | None = None
+    """Where the model's likeliest token is the choice unless it is one of these: the tokens that a bias makes less
+    likely. None: more than that decides."""
 
 
 def seed_of(seed: int) -> int:
@@ -72,7 +71,9 @@ def plan(
             if not (greedy and name in _KEEP_THE_BEST):
                 steps += _SAMPLERS[name](sampling, context, seed)
         steps.append(Step("greedy") if greedy else _last_step(sampling, seed))
-    return Plan(tuple(steps), seed, max((_history(step) for step in steps), default=0), greedy)
+    plain = greedy and len(steps) == 1 + bool(biases) and all(bias <= 0 for _, bias in biases)
+    unwanted = frozenset(token for token, _ in biases) if plain else None
+    return Plan(tuple(steps), seed, max((_history(step) for step in steps), default=0), greedy, unwanted)
 
 
 def _biases(
