@@ -10,6 +10,7 @@ from pathlib import Path
 BENCHES = {
     "queue": "no-op jobs through Velesio and six other job queues, on the same broker settings",
     "text": "text through Velesio, llama-server and python -m llama_cpp.server, on the same model and llama.cpp",
+    "images": "pictures by Velesio's engine and by diffusers' own pipeline, on the same weights",
     "soak": "mixed load for some minutes: does the server grow, or lose sequences or cells?",
 }
 

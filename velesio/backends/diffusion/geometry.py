@@ -41,7 +41,7 @@ def unet(shapes: Shapes, prefix: str = layout.UNET) -> dict[str, Any]:
         "cross_attention_dim": context,
         "use_linear_projection": linear,
         "attention_head_dim": _heads(levels) if linear else 8,
-        "transformer_layers_per_block": [level.transformers or middle or 1 for level in levels],
+        "transformer_layers_per_block": [level.transformers or 1 for level in levels],
         "norm_num_groups": _groups([level.width for level in levels]),
     }
     if found["transformer_layers_per_block"][-1] != max(middle, 1):  # the middle takes the last level's number

@@ -24,7 +24,8 @@ class Tokenizer:
     """A vocabulary and the order in which its pairs are merged."""
 
     def __init__(self, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> None:
-        self._numbers = vocabulary
+        self.vocabulary = dict(vocabulary)
+        self.merges = tuple(merges)
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self.begin = vocabulary[_BEGIN]
         self.end = vocabulary[_END]
@@ -34,7 +35,7 @@ class Tokenizer:
     @property
     def size(self) -> int:
         """Numbers that there are."""
-        return max(self._numbers.values()) + 1
+        return max(self.vocabulary.values()) + 1
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without begin and end marks; case and runs of blanks do not count."""
@@ -49,7 +50,7 @@ class Tokenizer:
 
     def _merged(self, word: str) -> list[int]:
         if word in {_BEGIN, _END}:
-            return [self._numbers[word]]
+            return [self.vocabulary[word]]
         table = _byte_letters()
         pieces = [table[byte] for byte in word.encode()]
         pieces[-1] += _END_OF_WORD
@@ -58,7 +59,7 @@ class Tokenizer:
             if best not in self._ranks:
                 break
             pieces = list(_joined(pieces, best))
-        return [self._numbers.get(piece, self.end) for piece in pieces]
+        return [self.vocabulary.get(piece, self.end) for piece in pieces]
 
 
 def shipped() -> Tokenizer:
