@@ -137,6 +137,42 @@ def decoder(
     return write(path, entries, _random(seed, shapes, ones=("norm.weight",)))
 
 
+def projector(path: Path, *, size: int = 16, patch: int = 4, width: int = WIDTH, seed: int = 5) -> Path:
+    """The eyes of a `decoder`: it sees a picture, made square, as (size / patch)² tokens of `width` numbers."""
+    entries: Entries = {
+        "general.architecture": (STRING, "clip"),
+        "general.type": (STRING, "mmproj"),
+        "clip.has_vision_encoder": (BOOL, True),
+        "clip.projector_type": (STRING, "mlp"),
+        "clip.use_gelu": (BOOL, True),
+        "clip.vision.embedding_length": (U32, WIDTH),
+        "clip.vision.feed_forward_length": (U32, HIDDEN),
+        "clip.vision.block_count": (U32, LAYERS),
+        "clip.vision.projection_dim": (U32, width),
+        "clip.vision.attention.head_count": (U32, HEADS),
+        "clip.vision.attention.layer_norm_epsilon": (F32, 1e-5),
+        "clip.vision.image_size": (U32, size),
+        "clip.vision.patch_size": (U32, patch),
+        "clip.vision.image_mean": (ARRAY, (F32, [0.5] * 3)),
+        "clip.vision.image_std": (ARRAY, (F32, [0.5] * 3)),
+    }
+    square, out, up = (WIDTH, WIDTH), (WIDTH,), (HIDDEN, WIDTH)
+    shapes: dict[str, tuple[int, ...]] = {
+        "v.patch_embd.weight": (WIDTH, 3, patch, patch),
+        "v.position_embd.weight": ((size // patch) ** 2, WIDTH),
+    }
+    for layer in range(LAYERS):
+        block = f"v.blk.{layer}."
+        for name in ("attn_q", "attn_k", "attn_v", "attn_out"):
+            shapes |= {f"{block}{name}.weight": square, f"{block}{name}.bias": out}
+        for name in ("ln1", "ln2"):
+            shapes |= {f"{block}{name}.weight": out, f"{block}{name}.bias": out}
+        shapes |= {f"{block}ffn_up.weight": up, f"{block}ffn_up.bias": (HIDDEN,)}
+        shapes |= {f"{block}ffn_down.weight": up[::-1], f"{block}ffn_down.bias": out}
+    shapes |= {"mm.0.weight": square, "mm.0.bias": out, "mm.2.weight": (width, WIDTH), "mm.2.bias": (width,)}
+    return write(path, entries, _random(seed, shapes, ones=("ln1.weight", "ln2.weight")))
+
+
 def lora(path: Path, *, width: int = 576, seed: int = 3, size: float = 0.5, rank: int = 4, task: str = "") -> Path:
     """An adapter of two layers' attention outputs, by default for SmolLM2-135M."""
     entries: Entries = {

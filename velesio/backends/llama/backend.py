@@ -15,6 +15,7 @@ from velesio.errors import ConfigError, ModelLoadFailed
 
 if TYPE_CHECKING:
     from velesio.backends.llama.binding import Model
+    from velesio.backends.llama.multimodal import Projector
     from velesio.backends.llama.speculation import Speculation
 
 _SPINS = "1000"
@@ -75,12 +76,30 @@ class LlamaBackend:
             )
             adapters = Adapters(weights, model.options.lora)
             stack.callback(adapters.close)
+            projector = self._projector(model, weights)
+            if projector is not None:
+                stack.callback(projector.close)
             speculation = self._speculation(model, weights, card.context)
             engine = LlamaEngine(
-                weights, context, chat, adapters, speculation, name=card.name, slots=card.slots, options=model.options
+                weights,
+                context,
+                chat,
+                adapters,
+                speculation,
+                projector=projector,
+                name=card.name,
+                slots=card.slots,
+                options=model.options,
             )
             stack.pop_all()
         return engine
+
+    def _projector(self, model: Found, weights: "Model") -> "Projector | None":
+        if not model.options.mmproj:
+            return None
+        from velesio.backends.llama.multimodal import Projector  # noqa: PLC0415 - loads the library for pictures
+
+        return Projector(weights, Path(model.options.mmproj), model.options)
 
     def _speculation(self, model: Found, target: "Model", context: int) -> "Speculation | None":
         """What guesses tokens ahead: the draft model, or what was said before."""

@@ -41,9 +41,9 @@ class Pace:
 
 
 def next_tokens(sequences: Iterable[Sequence], most: int) -> list[Share]:
-    """One token of everybody who waits for the next token, at most `most`; neighbouring ids follow each other, since
-    llama.cpp computes separate streams together only then."""
-    ready = (Share(sequence, 1) for sequence in sequences if sequence.left == 1)
+    """One token of everybody who waits for the next token, or steps through those that it had, at most `most`.
+    Neighbouring ids follow each other, since llama.cpp computes separate streams together only then."""
+    ready = (Share(sequence, 1) for sequence in sequences if sequence.together == 1)
     return sorted(ready, key=lambda share: share.sequence.cell)[:most]
 
 
@@ -55,12 +55,12 @@ def prompts(sequences: Iterable[Sequence], room: int, most: int) -> list[Share]:
     for sequence in sequences:
         if room < 2:
             break
-        if sequence.left > 1:
-            tokens = min(sequence.left, room, most)
-            if sequence.left - tokens == 1:
-                if tokens <= 2 and sequence.left > room:
+        if (left := sequence.together) > 1:
+            tokens = min(left, room, most)
+            if left - tokens == 1:
+                if tokens <= 2 and left > room:
                     break  # three tokens and room for two: next time
-                tokens = tokens - 1 if tokens > 2 else sequence.left
+                tokens = tokens - 1 if tokens > 2 else left
             shares.append(Share(sequence, tokens))
             room -= tokens
     return shares

@@ -1,4 +1,5 @@
-"""llama.cpp's C API, as far as Velesio needs it: the only module that imports `llama_cpp` but `devices`.
+"""llama.cpp's C API, as far as Velesio needs it: imported from `llama_cpp` here, in `devices` and in
+`multimodal` only.
 
 ctypes releases the GIL for each call, so other threads run while the engine's computes.
 """
@@ -57,7 +58,8 @@ OK, NO_ROOM = 0, 1
 
 
 @c.llama_log_callback  # type: ignore[untyped-decorator]
-def _receive_log(level: int, text: bytes, _data: Any) -> None:
+def receive_log(level: int, text: bytes, _data: Any) -> None:
+    """Where llama.cpp says what it does: errors are kept for `last_words`."""
     if level == _LOG_ERROR:
         line = text.decode("utf-8", "replace").strip()
         _complaints.append(line)
@@ -66,7 +68,7 @@ def _receive_log(level: int, text: bytes, _data: Any) -> None:
         _log.debug("%s", text.decode("utf-8", "replace").rstrip())
 
 
-c.llama_log_set(_receive_log, None)
+c.llama_log_set(receive_log, None)
 c.llama_backend_init()
 
 
@@ -100,7 +102,7 @@ class Model:
         parameters.progress_callback = watch
         self._model = c.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self._model:
-            raise ModelLoadFailed(f"llama.cpp cannot load {path}: {_last_words()}")
+            raise ModelLoadFailed(f"llama.cpp cannot load {path}: {last_words()}")
         self.path = path
         vocab = self.vocab = c.llama_model_get_vocab(self._model)
         self.n_vocab = int(c.llama_vocab_n_tokens(vocab))
@@ -316,7 +318,7 @@ class Context:
         parameters = context_parameters(options, context)
         self._context = c.llama_init_from_model(model.handle, parameters)
         if not self._context:
-            raise ModelLoadFailed(f"llama.cpp cannot allocate the context: {_last_words()}")
+            raise ModelLoadFailed(f"llama.cpp cannot allocate the context: {last_words()}")
         self._memory = c.llama_get_memory(self._context)
         self.can_generate = bool(self._memory) and not model.has_two_parts
         """False: the model reads whole texts and keeps nothing, so that it cannot continue one; or it would need its
@@ -334,6 +336,11 @@ class Context:
         """Whether `shift` works with this model."""
         self._batch = _Batch(self.n_batch)
 
+    @property
+    def handle(self) -> Any:
+        """The C pointer, for `Projector`."""
+        return self._context
+
     def add(self, sequence: int, tokens: "array[int]", position: int, *, outputs: int) -> int:
         """Puts tokens of a sequence, the first at `position`, into the next batch; the logits after the last
         `outputs` of them are computed. Returns where the first of these lies, for `sample`."""
@@ -349,7 +356,7 @@ class Context:
         c.llama_synchronize(self._context)  # a GPU goes on after llama_decode returned; the caller takes the time
         self._batch.clear()
         if status not in {OK, NO_ROOM}:
-            raise RuntimeError(f"llama_decode returned {status}: {_last_words()}")
+            raise RuntimeError(f"llama_decode returned {status}: {last_words()}")
         return status
 
     def sample(self, chain: Chain, place: int) -> int:
@@ -433,7 +440,7 @@ class Adapter:
         _complaints.clear()
         self.handle = c.llama_adapter_lora_init(model.handle, os.fsencode(path))
         if not self.handle:
-            raise ModelLoadFailed(f"llama.cpp cannot load the adapter {path}: {_last_words()}")
+            raise ModelLoadFailed(f"llama.cpp cannot load the adapter {path}: {last_words()}")
 
     def close(self) -> None:
         """Frees the adapter; no context may use it any more."""
@@ -462,7 +469,7 @@ class EmbeddingContext:
         parameters.pooling_type = POOLINGS[pooling]
         self._context = c.llama_init_from_model(model.handle, parameters)
         if not self._context:
-            raise OutOfMemory(f"llama.cpp cannot allocate {batch} tokens of embeddings: {_last_words()}")
+            raise OutOfMemory(f"llama.cpp cannot allocate {batch} tokens of embeddings: {last_words()}")
         self.batch = min(batch, int(c.llama_n_ubatch(self._context)))
         """Tokens of a batch at most."""
         self.texts = int(c.llama_n_seq_max(self._context))
@@ -490,7 +497,7 @@ class EmbeddingContext:
         added, self._added = self._added, []
         self._batch.clear()
         if status != OK:
-            raise RuntimeError(f"llama_decode returned {status}: {_last_words()}")
+            raise RuntimeError(f"llama_decode returned {status}: {last_words()}")
         if self._pooled:
             return [self._row(c.llama_get_embeddings_seq(self._context, text)) for text, _ in added]
         places = iter(range(self.batch))
@@ -525,7 +532,7 @@ def _adapt(context: Any, adapters: Sequence[tuple[Adapter, float]]) -> None:
     handles = (c.llama_adapter_lora_p_ctypes * count)(*(adapter.handle for adapter, _ in adapters))
     scales = (ctypes.c_float * count)(*(scale for _, scale in adapters))
     if c.llama_set_adapters_lora(context, handles, count, scales):
-        raise RuntimeError(f"llama.cpp refused the adapters: {_last_words()}")
+        raise RuntimeError(f"llama.cpp refused the adapters: {last_words()}")
 
 
 class _Batch:
@@ -601,7 +608,9 @@ def context_parameters(options: Options, context: int) -> Any:
     parameters = c.llama_context_default_params()
     parameters.n_ctx = options.cells_of(context)
     parameters.n_batch = min(options.batch, parameters.n_ctx)
-    parameters.n_ubatch = min(options.ubatch or (512 if _on_gpu(options) else 128), parameters.n_batch)
+    parameters.n_ubatch = min(
+        options.ubatch or (512 if _on_gpu(options) or options.mmproj else 128), parameters.n_batch
+    )
     parameters.n_seq_max = options.sequences
     # Each job samples one token and checks its guesses; room for more is wasted memory.
     parameters.n_outputs_max = min(parameters.n_batch, options.slots * (1 + options.draft_tokens))
@@ -636,7 +645,8 @@ def _flash_attention(options: Options) -> int:
     return _FLASH["auto" if _on_gpu(options) else "on"]
 
 
-def _last_words() -> str:
+def last_words() -> str:
+    """The last errors that llama.cpp told."""
     return "; ".join(_complaints) or "it gave no reason"
 
 

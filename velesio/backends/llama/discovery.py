@@ -135,6 +135,7 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
     cell = header.cell_bytes(_BITS[options.kv_type_k], _BITS[options.kv_type_v])
     options = options.fitted(context, cell, weights)
     options = _resolved(options, catalogue.models_dir)
+    projector = _projector(spec, options)
     memory = options.cells_of(context) * cell + _working_memory(header, options, context)
     card = ModelCard(
         name=spec.name,
@@ -142,7 +143,7 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
         capability="text",
         aliases=spec.aliases,
         slots=options.slots,
-        bytes=weights + memory,
+        bytes=weights + memory + (projector.weights if projector else 0),
         context=context,
         can_continue=True,
         created=int(path.stat().st_mtime),
@@ -161,6 +162,7 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
             "bos_token": header.marks.get("bos", ""),
             "eos_token": header.marks.get("eos", ""),
             "chat_template": header.chat_template,
+            "modalities": _senses(projector),
             **_abilities(spec, header, options),
         },
     )
@@ -171,7 +173,29 @@ def _resolved(options: Options, models_dir: Path) -> Options:
     """The options with paths as they are from here."""
     lora = tuple(msgspec.structs.replace(file, path=str(models_dir / file.path)) for file in options.lora)
     saved = str(models_dir / options.slot_save_path) if options.slot_save_path else ""
-    return msgspec.structs.replace(options, lora=lora, slot_save_path=saved)
+    projector = str(models_dir / options.mmproj) if options.mmproj else ""
+    return msgspec.structs.replace(options, lora=lora, slot_save_path=saved, mmproj=projector)
+
+
+def _projector(spec: ModelSpec, options: Options) -> gguf.Header | None:
+    """The head of the file with which the model sees or hears.
+
+    Raises:
+        ConfigError: if it is not there or no projector.
+    """
+    if not options.mmproj:
+        return None
+    header = gguf.read(Path(options.mmproj))
+    if header.architecture != "clip":
+        raise ConfigError(f"{spec.place}: mmproj: {options.mmproj} is no projector")
+    return header
+
+
+def _senses(projector: gguf.Header | None) -> dict[str, bool]:
+    """What the model takes besides text."""
+    said = projector.values if projector else {}
+    senses = {"vision": "clip.has_vision_encoder", "audio": "clip.has_audio_encoder"}
+    return {name: said.get(key) is True for name, key in senses.items()}
 
 
 def _abilities(spec: ModelSpec, header: gguf.Header, options: Options) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 import time
 import traceback
+from typing import TYPE_CHECKING
 
 from velesio import metrics
 from velesio.backends.base import Work, failed
@@ -23,6 +24,9 @@ from velesio.backends.llama.speculation import Speculation
 from velesio.errors import OutOfMemory, VelesioError
 from velesio.jobs import Aside, Cancelled, Completed, Failed, Final, Progress, Started
 
+if TYPE_CHECKING:
+    from velesio.backends.llama.multimodal import Picture, Projector
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +41,7 @@ class LlamaEngine:
         adapters: Adapters,
         speculation: Speculation | None,
         *,
+        projector: "Projector | None" = None,
         name: str,
         slots: int,
         options: Options,
@@ -45,7 +50,8 @@ class LlamaEngine:
         self._model = model
         self._context = context
         self._adapters = adapters
-        self._intake = Intake(model, context, chat, adapters, options)
+        self._projector = projector
+        self._intake = Intake(model, context, chat, adapters, options, projector=projector)
         self._cells = Cells(context, options.sequences, Parking(options.parked), can_cut=model.can_cut)
         self._speculation = speculation
         self._slots: list[Sequence | None] = [None] * slots
@@ -107,6 +113,7 @@ class LlamaEngine:
         self._asides.step(busy=bool(self._running))
         self._seat()
         self._shift()
+        self._look()
         most = self._context.n_batch
         ready = next_tokens(self._running, most)
         room = min(self._pace.prompt_tokens(generating=bool(ready)), most - len(ready))
@@ -133,6 +140,8 @@ class LlamaEngine:
         self._running, self._waiting = [], []
         if self._speculation is not None:
             self._speculation.close()
+        if self._projector is not None:
+            self._projector.close()
         self._asides.close()
         self._context.close()
         self._adapters.close()
@@ -153,6 +162,25 @@ class LlamaEngine:
                 self._cells.shift(sequence)
 
     # compute
+
+    def _look(self) -> None:
+        """Computes one picture, that of the first in line who is at one: each takes as long as some steps."""
+        for sequence in self._in_line():
+            if (picture := sequence.picture) is not None and self._projector is not None:
+                self._adapters.apply(self._context, sequence.adapters)
+                self._see(sequence, picture, self._projector)
+                return
+
+    def _see(self, sequence: Sequence, picture: "Picture", projector: "Projector") -> None:
+        try:
+            while not projector.show(self._context, picture, sequence.cell):
+                if not self._make_room([Share(sequence, 1)]):
+                    return  # it waits, or has failed
+        except VelesioError as error:
+            self._end(sequence, failed(error))
+            return
+        self._cells.extend(sequence, picture.positions)
+        self._report(sequence)
 
     def _compute(self, shares: list[Share]) -> None:
         """Computes shares, those with the same adapters in one batch."""
@@ -179,7 +207,8 @@ class LlamaEngine:
             begin = sequence.computed
             tokens = sequence.tokens[begin : begin + count]
             tokens.extend(draft)
-            outputs = 1 + len(draft) if count == sequence.left else 0
+            # What follows is known while a lost worker's tokens are stepped through; the outputs are part of the step.
+            outputs = 1 + len(draft) if count == sequence.together else 0
             places.append(self._context.add(sequence.cell, tokens, begin, outputs=outputs))
         began = time.perf_counter()
         if self._context.decode() == NO_ROOM:
@@ -276,6 +305,8 @@ class LlamaEngine:
         for sequence in list(self._waiting):
             if self._follows(sequence):
                 continue
+            if self._running and not self._cells.has_room(sequence, self._running):
+                break  # nobody overtakes it
             self._waiting.remove(sequence)
             self._cells.seat(sequence)
             self._running.append(sequence)

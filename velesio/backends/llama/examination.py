@@ -51,6 +51,7 @@ def plan(model: Found, *, gpus: bool) -> Finding:
         f"{card.slots} slots of {card.context} tokens, {chosen.n_ctx} cells {cells}",
         f"keys {options.kv_type_k}, values {options.kv_type_v}",
         f"flash attention {_FLASH[chosen.flash_attn_type]}",
+        *([f"projector {Path(options.mmproj).name}"] if options.mmproj else []),
     ]
     return Finding(f"model {card.name}", "; ".join(facts))
 

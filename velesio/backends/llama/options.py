@@ -65,6 +65,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Guess tokens ahead from what was said before, or with `draft`, while that is faster; auto: for answers at
     temperature 0, where the guesses cannot change them (with flash attention on a CPU) or `draft` is given; always:
     for all answers, in which near ties may then fall otherwise."""
+    mmproj: str = ""
+    """A GGUF file with the model's projector, which lets it see or hear; relative to `models_dir`."""
+    media_pixels: Annotated[int, Meta(ge=1)] = 1 << 24
+    """Pixels of a picture at most; it is unpacked only after its head was found to say no more."""
+    media_seconds: Annotated[float, Meta(gt=0)] = 600.0
+    """Seconds of a sound at most."""
     draft: str = ""
     """A small GGUF model with the same vocabulary that guesses tokens ahead; relative to `models_dir`."""
     draft_tokens: Annotated[int, Meta(ge=0, le=32)] = 8

@@ -4,7 +4,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Container, Hashable, Iterable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from velesio.backends.base import Work
 from velesio.backends.llama.sampler import Choice, Sampler
@@ -12,6 +12,10 @@ from velesio.backends.llama.text import TextStream
 from velesio.backends.llama.thought import Thought
 from velesio.jobs import Delta, Dialect, TextParams, TextResult, Timings, TokenProbs, Usage
 
+if TYPE_CHECKING:
+    from velesio.backends.llama.multimodal import Picture
+
+_NEVER = 1 << 31
 Ending = Literal["eos", "limit", "word"]
 
 
@@ -24,6 +28,13 @@ class Prompt(NamedTuple):
     dialect: Dialect = Dialect()
     stops: tuple[str, ...] = ()
     """The template's own, besides those that the client gave."""
+    pictures: "tuple[Picture, ...]" = ()
+    """Those that have their positions among the tokens, in order."""
+
+    @property
+    def read(self) -> int:
+        """Tokens that are computed, those of pictures included."""
+        return len(self.tokens) + sum(picture.tokens - picture.positions for picture in self.pictures)
 
 
 class Sequence:
@@ -43,6 +54,8 @@ class Sequence:
         self.tokens = array("i", prompt.tokens)
         """Prompt and answer as far as the model sees them; grows, and is cut by a shift."""
         self.computed = 0
+        self.steps_from = _NEVER
+        """From this token on each is computed by itself, as it was the first time: a lost worker's bits come again."""
         self.cell = -1
         """Sequence id in the cache while it runs."""
         self.cached: int | None = None
@@ -85,6 +98,20 @@ class Sequence:
         return len(self.tokens) - self.computed
 
     @property
+    def together(self) -> int:
+        """How many of those may be computed at once; 0: a picture comes first."""
+        most = min(self.left, max(1, self.steps_from - self.computed))
+        for picture in self._prompt.pictures:
+            if picture.end > self.computed:
+                return min(most, picture.begin - self.computed)
+        return most
+
+    @property
+    def picture(self) -> "Picture | None":
+        """What is to be computed next, if it is a picture."""
+        return next((picture for picture in self._prompt.pictures if picture.begin == self.computed), None)
+
+    @property
     def predicted(self) -> int:
         """Tokens generated so far, those by a lost worker included."""
         return len(self.answer)
@@ -106,8 +133,9 @@ class Sequence:
 
     @property
     def reuse(self) -> bool:
-        """Whether cached prefixes are used, and kept for others."""
-        return self.params.cache_prompt
+        """Whether cached prefixes are used, and kept for others. Those with pictures are not: their tokens do not tell
+        what was seen."""
+        return self.params.cache_prompt and not self._prompt.pictures
 
     @property
     def room(self) -> int:
@@ -117,7 +145,7 @@ class Sequence:
     @property
     def may_guess(self) -> bool:
         """Whether guesses may follow its next token."""
-        return self.drafts and not self.forced
+        return self.drafts and not self.forced and self.left == 1
 
     @property
     def elapsed(self) -> float:
@@ -138,6 +166,7 @@ class Sequence:
         del self.tokens[keep : keep + gone]
         self.computed = max(keep, self.computed - gone) if self.computed > keep else self.computed
         self.truncated = True
+        self.steps_from = _NEVER  # cells are moved, not computed: the bits are others anyway
         return keep, gone
 
     def replay(self, token: int, piece: bytes, *, is_end: bool) -> None:
@@ -189,7 +218,7 @@ class Sequence:
             tokens=tuple(self.answer),
             stop=self.ending or "limit",
             stopping_word=self._stream.stopping_word,
-            usage=Usage(self.prompt_tokens, self.predicted, min(self.cached or 0, self.prompt_tokens)),
+            usage=Usage(self._prompt.read, self.predicted, min(self.cached or 0, self.prompt_tokens)),
             timings=times,
             truncated=self.truncated,
             slot=self.slot,

@@ -1,0 +1,43 @@
+"""Sizes of pictures, from the first bytes of their files."""
+
+import struct
+import zlib
+
+import pytest
+
+from velesio.backends.llama.pixels import pixels_of
+
+
+def png(width: int, height: int, color: tuple[int, int, int] = (255, 0, 0)) -> bytes:
+    """A picture of one colour."""
+    rows = b"".join(b"\0" + bytes(color) * width for _ in range(height))
+
+    def part(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc4\x00\x03x\xff\xc0\x00\x11\x08" + struct.pack(">HH", 30, 40) + b"rest"
+
+
+@pytest.mark.parametrize(
+    ("data", "pixels"),
+    [
+        (png(20, 10), 200),
+        (png(20, 10)[:24], 200),
+        (png(20, 10)[:23], None),
+        (b"\x89PNG\r\n\x1a\n....IHDR" + struct.pack(">II", 100_000, 100_000), 10_000_000_000),
+        (b"GIF89a" + struct.pack("<HH", 3, 4), 12),
+        (b"BM" + bytes(16) + struct.pack("<ii", 5, -6), 30),
+        (JPEG, 1200),
+        (JPEG[:20], None),
+        (b"\xff\xd8\xff\xd9" * 3, None),
+        (b"RIFF....WEBP", None),
+        (b"", None),
+    ],
+)
+def test_pixels_of(data: bytes, pixels: int | None) -> None:
+    """What the head says, though the rest is missing; None for what is cut off before or of another kind."""
+    assert pixels_of(data) == pixels
