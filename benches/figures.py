@@ -57,13 +57,14 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
 class Ratios(msgspec.Struct, frozen=True, kw_only=True):
     """One number for each claim; None where nothing was measured to divide by.
 
-    The `_as_documented` ratios leave out the rivals whose polling this bench turned up.
+    The others are what their documentation shows: that is what their users run, and turned-up polling burns a core in
+    each worker and client for the whole day. The `_polling` ratios count those rows too, so that nobody need wonder.
     """
 
     jobs_per_s_vs_best: float | None = None
     p50_vs_best: float | None = None
-    jobs_per_s_vs_best_as_documented: float | None = None
-    p50_vs_best_as_documented: float | None = None
+    jobs_per_s_vs_best_polling: float | None = None
+    p50_vs_best_polling: float | None = None
     depth_enqueue_p50: float | None = None
     depth_take_p50: float | None = None
     added_latency_ms: float | None = None
@@ -95,10 +96,10 @@ def ratios(own: Row, rivals: Sequence[Row], direct: Row | None = None, depth: De
     if direct is not None and direct.p50_ms is not None and own.p50_ms is not None:
         added = own.p50_ms - direct.p50_ms
     return Ratios(
-        jobs_per_s_vs_best=_over(own.jobs_per_s, max(_figures(rivals, "jobs_per_s"), default=None)),
-        p50_vs_best=_over(own.p50_ms, min(_figures(rivals, "p50_ms"), default=None)),
-        jobs_per_s_vs_best_as_documented=_over(own.jobs_per_s, max(_figures(documented, "jobs_per_s"), default=None)),
-        p50_vs_best_as_documented=_over(own.p50_ms, min(_figures(documented, "p50_ms"), default=None)),
+        jobs_per_s_vs_best=_over(own.jobs_per_s, max(_figures(documented, "jobs_per_s"), default=None)),
+        p50_vs_best=_over(own.p50_ms, min(_figures(documented, "p50_ms"), default=None)),
+        jobs_per_s_vs_best_polling=_over(own.jobs_per_s, max(_figures(rivals, "jobs_per_s"), default=None)),
+        p50_vs_best_polling=_over(own.p50_ms, min(_figures(rivals, "p50_ms"), default=None)),
         depth_enqueue_p50=_over(depth.enqueue_deep_ms, depth.enqueue_shallow_ms) if depth else None,
         depth_take_p50=_over(depth.take_deep_ms, depth.take_shallow_ms) if depth else None,
         added_latency_ms=added,

@@ -75,12 +75,12 @@ def test_ratios_take_the_best_of_the_others_for_each_figure():
     assert found.jobs_per_s_vs_best == pytest.approx(2.0)
 
 
-def test_rivals_with_polling_turned_up_count_as_rivals():
-    """They are in the ratios, and left out of those that say so."""
+def test_rivals_with_polling_turned_up_have_ratios_of_their_own():
+    """The headline compares with what documentation shows; those that say so count everybody."""
     rivals = [row("plain", 4.0, 1000.0), row("turned up", 2.0, 2000.0, as_documented=False)]
     found = figures.ratios(row(figures.OWN, 1.0, 4000.0), rivals)
-    assert (found.p50_vs_best, found.jobs_per_s_vs_best) == (0.5, 2.0)
-    assert (found.p50_vs_best_as_documented, found.jobs_per_s_vs_best_as_documented) == (0.25, 4.0)
+    assert (found.p50_vs_best, found.jobs_per_s_vs_best) == (0.25, 4.0)
+    assert (found.p50_vs_best_polling, found.jobs_per_s_vs_best_polling) == (0.5, 2.0)
 
 
 def test_ratios_without_rivals_are_nothing():
