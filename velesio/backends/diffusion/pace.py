@@ -1,9 +1,9 @@
 """Pace: how many rows one call of a network should have. Learned for each shape, since it pays for small pictures and
 not for large ones. Pure.
 
-Seconds a row are remembered for sizes that are powers of two. A size is tried when it is possible for the first time,
-and now and then again; otherwise the smallest size is taken that is nearly as quick as the quickest, so that rows are
-never put together where nothing is gained.
+Seconds a row are remembered for sizes that are powers of two. Sizes are tried from the smallest on, as long as larger
+ones are better, and now and then again; otherwise the smallest size is taken that is nearly as quick as the quickest,
+so that rows are never put together where nothing is gained.
 """
 
 from collections.abc import Hashable
@@ -40,13 +40,16 @@ class Pace:
     def rows(self, shape: Hashable, waiting: int, least: int) -> int:
         """How many rows the next call should have, if `waiting` could be taken and fewer than `least` cannot."""
         most = max(min(waiting, self._limit), least)
-        sizes = _sizes(least, most)
         known = self._shapes.get(shape, {})
-        for size in reversed(sizes):
-            if self._wants(known.get(size), self._calls.get(shape, 0)):
+        best, chosen = 0.0, 0
+        for size in _sizes(least, most):
+            measured = known.get(size)
+            if measured is None or self._wants(measured, self._calls.get(shape, 0)):
                 return min(size, most)
-        best = min(known[size].seconds for size in sizes)
-        chosen = next(size for size in sizes if known[size].seconds <= best * _WORTH)
+            if not chosen or measured.seconds * _WORTH < best:
+                best, chosen = measured.seconds, size
+            elif measured.seconds > best:
+                break  # larger ones are no better
         return min(chosen, most)
 
     def observe(self, shape: Hashable, rows: int, seconds: float) -> None:
@@ -58,7 +61,7 @@ class Pace:
         each = seconds / rows
         if before is None:
             known[size] = _Measured(each, 0, call)
-        elif before.samples == 0:
+        elif before.samples == 0 or call - before.call > _AGAIN:  # what is old says nothing
             known[size] = _Measured(each, 1, call)
         else:
             smooth = before.seconds + (each - before.seconds) * _SMOOTHING
@@ -69,8 +72,8 @@ class Pace:
             oldest = next(iter(self._shapes))
             del self._shapes[oldest], self._calls[oldest]
 
-    def _wants(self, measured: _Measured | None, calls: int) -> bool:
-        return measured is None or measured.samples < _SAMPLES or calls - measured.call > _AGAIN
+    def _wants(self, measured: _Measured, calls: int) -> bool:
+        return measured.samples < _SAMPLES or calls - measured.call > _AGAIN
 
 
 def _size(rows: int) -> int:
