@@ -136,6 +136,7 @@ def networks(seed: int = 0, unet: dict[str, Any] = UNET, vae: dict[str, Any] = V
         made = UNet2DConditionModel.from_config(unet)
         coder = AutoencoderKL.from_config(vae)
         text = TextEncoder(TEXT)
+        text.text_model.final_layer_norm.bias.data.fill_(0.1)  # a mean, as trained encoders have one
     return made.eval(), coder.eval(), text.eval()
 
 

@@ -148,8 +148,9 @@ def _weighed(state: Tensor, chunks: Sequence[Chunk], emphasis: Emphasis) -> Tens
     weights = torch.tensor([chunk.weights for chunk in chunks], device=state.device, dtype=torch.float32)
     before = state.float()
     after = before * weights.unsqueeze(-1)
-    if emphasis == "original":
-        after = after * (before.mean() / after.mean())
+    ratio = before.mean() / after.mean()
+    if emphasis == "original" and bool(torch.isfinite(ratio)):
+        after = after * ratio
     return after.to(state.dtype)
 
 
