@@ -22,7 +22,7 @@ from velesio.backends.diffusion.text_encoder import TextEncoder
 from velesio.backends.diffusion.tokenizer import Tokenizer
 from velesio.jobs import Image
 
-_NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+_NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
 class Pipeline:

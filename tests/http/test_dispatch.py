@@ -22,6 +22,7 @@ from velesio.jobs import (
     Delta,
     Event,
     Failed,
+    Hires,
     Image,
     Job,
     JobState,
@@ -106,6 +107,7 @@ def test_an_unknown_model_gets_the_nearest_name() -> None:
         (Completion("", max_tokens=-1), 0.256),
         (Chat([{"role": "user", "content": "x" * 4000}], max_tokens=0), 1.0),
         (Image("x", width=512, height=512, steps=20), 5.24288),
+        (Image("x", width=512, height=512, steps=20, batch=2, hires=Hires(2.0, steps=10)), 31.45728),
     ],
 )
 def test_cost(params: Params, cost: float) -> None:

@@ -198,11 +198,20 @@ def scaled(request: web.Request, params: Params) -> Params:
 def cost_of(params: Params) -> float:
     """Estimated tokens in thousands, prompt and answer together; megapixel-steps of a picture."""
     if isinstance(params, Image):
-        return max(0.001, params.width * params.height * params.steps / 1e6)
+        return max(0.001, params.width * params.height * params.steps * params.batch * _passes(params) / 1e6)
     answer = 0
     if isinstance(params, TextParams):
         answer = params.max_tokens if params.max_tokens >= 0 else _ANSWER_TOKENS
     return max(0.001, (_prompt_tokens(params) + answer) / 1000)
+
+
+def _passes(params: Image) -> float:
+    """What a picture's passes take together, in first passes."""
+    hires = params.hires
+    if hires is None:
+        return 1.0
+    pixels = (hires.width or hires.height) ** 2 or params.width * params.height * hires.scale**2
+    return 1 + pixels / max(params.width * params.height, 1) * (hires.steps or params.steps) / max(params.steps, 1)
 
 
 def _prompt_tokens(params: Params) -> float:

@@ -1,10 +1,12 @@
 """What a request asks for shows in its pixels: given pictures, masks, second passes, seeds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.backends.diffusion import tiny
-from tests.backends.diffusion.conftest import Studio
+from tests.backends.diffusion.conftest import Studio, found
 from velesio.backends.diffusion import infotext, picture_text
 from velesio.jobs import Hires, Image, Inpaint, Outpaint, Variation
 
@@ -219,6 +221,22 @@ def test_tiled_pictures_have_no_seam(studio: Studio) -> None:
         return float(np.abs(found[:, 0] - found[:, -1]).mean() / np.abs(np.diff(found, axis=1)).mean())
 
     assert seam(tiling=True) < 1.3 < seam(tiling=False)
+
+
+def test_vaes_can_be_swapped(studio: Studio, furnished: Path) -> None:
+    """By name, by a file beside the checkpoint that nobody has to name, and not at all."""
+    plain, soft = studio.picture(), studio.picture(vae="soft")
+    assert (soft != plain).any()
+    beside = furnished / "checkpoints" / "tiny.vae.safetensors"
+    beside.write_bytes((furnished / "vae" / "soft.safetensors").read_bytes())
+    try:
+        assert (studio.picture() == soft).all()
+        assert "VAE: tiny.vae.safetensors" in studio.result().infotexts[0]
+        assert (studio.picture(vae="None") == plain).all()
+        assert {card.name for card in found(furnished).models()} == {"tiny", "other"}
+    finally:
+        beside.unlink()
+    assert (studio.picture() == plain).all()
 
 
 def test_recolouring_brings_the_given_colours(studio: Studio, given: bytes) -> None:

@@ -77,7 +77,9 @@ def _checkpoints(catalogue: Catalogue) -> list[Path]:
     files = [
         path
         for path in sorted(place.rglob("*"))
-        if path.suffix.lower() in endings and not any(folder in path.parents for folder in folders)
+        if path.suffix.lower() in endings
+        and not path.name.endswith(library.BESIDE)
+        and not any(folder in path.parents for folder in folders)
     ]
     return [*files, *folders]
 

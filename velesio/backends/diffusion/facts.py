@@ -60,8 +60,7 @@ def _of_picture(request: "Request", index: int) -> dict[str, str]:
 
 def _model(request: "Request") -> dict[str, object]:
     models, path = request.models, request.plan.path
-    vae = request.setting.vae
-    file = models.library.vaes.get(vae) if vae else None
+    file = models.vae_file(request.setting.vae)
     return {
         "Model hash": _short(models.digest(path)),
         "Model": path.stem if path.is_file() else path.name,

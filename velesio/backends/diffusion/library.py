@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from velesio.errors import BadRequest
 
+BESIDE = ".vae.safetensors"
+"""The ending of a VAE that lies beside its checkpoint."""
+
 _SAFE = (".safetensors", ".sft")
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 

@@ -12,7 +12,7 @@ from velesio.backends.diffusion.adapters import Adapters
 from velesio.backends.diffusion.autoencoder import Autoencoder
 from velesio.backends.diffusion.controlnet import Control
 from velesio.backends.diffusion.device import Device
-from velesio.backends.diffusion.library import Library
+from velesio.backends.diffusion.library import BESIDE, Library
 from velesio.backends.diffusion.loading import Source
 from velesio.backends.diffusion.networks import Networks
 from velesio.backends.diffusion.options import Options
@@ -25,7 +25,7 @@ class _Sized(Protocol):
 
 
 _Model = TypeVar("_Model", bound=_Sized)
-_OWN_VAE = {"", "automatic", "none"}
+_AUTOMATIC = {"", "automatic"}
 
 
 class Models:
@@ -77,11 +77,22 @@ class Models:
             ModelLoadFailed: if it cannot be loaded.
         """
         own = self.networks(checkpoint)
-        if name.lower() in _OWN_VAE:
+        path = self.vae_file(name, checkpoint)
+        if path is None:
             return own.vae
-        path = self.library.vaes.find(name, "vae")
         scale, pickles = own.vae.scale, self._options.allow_pickle
         return self._get("vae", str(path), lambda: autoencoder.load(path, self._device, scale, allow_pickle=pickles))
+
+    def vae_file(self, name: str, checkpoint: str = "") -> Path | None:
+        """The file that a VAE's name means; None: the checkpoint's own one.
+
+        Raises:
+            BadRequest: if there is no such file.
+        """
+        if name.lower() not in _AUTOMATIC:
+            return None if name.lower() == "none" else self.library.vaes.find(name, "vae")
+        beside = self.networks(checkpoint).blueprint.path.with_suffix(BESIDE)
+        return beside if beside.is_file() else None
 
     def control(self, name: str, checkpoint: str = "") -> Control:
         """A ControlNet by its file's name, for a checkpoint.
