@@ -1,11 +1,16 @@
 """Events on their way."""
 
+import asyncio
+
 import pytest
 
 from tests.queue.worker import done, serving, text, until, working
 from velesio.errors import BrokerUnavailable
-from velesio.jobs import Delta
+from velesio.jobs import Completion, Delta, Job
+from velesio.queue import wire
 from velesio.queue.client import JobQueue
+from velesio.queue.lease import Lease
+from velesio.queue.publisher import Publisher
 
 
 async def test_events_travel_together(broker) -> None:
@@ -57,3 +62,20 @@ async def test_a_final_event_is_not_published(broker) -> None:
         with pytest.raises(ValueError, match="settle"):
             worker.publisher.publish(lease, done())
         await worker.leases.settle(lease, done())
+
+
+async def test_a_job_ends_while_another_begins(broker) -> None:
+    """Of two background jobs one begins just when the last events of the other have left: both get their ends."""
+    publisher = Publisher(broker)
+    one, two = (Lease(Job.new("m", Completion(prompt="x"), stream=True), attempt=1) for _ in range(2))
+    publisher.publish(one, Delta("a"))
+    outbox = publisher._outbox(one)
+    await asyncio.sleep(0)
+    assert outbox.sending
+    resting = asyncio.create_task(publisher.rest(one))
+    await asyncio.sleep(0)
+    assert outbox._sent is not None
+    outbox._sent.add_done_callback(lambda _: publisher.publish(two, Delta("b")))
+    assert await resting == []
+    assert await publisher.rest(two) in ([], [wire.encode(wire.Note(two.job.id, 1, 0, Delta("b")))])
+    await publisher.close()

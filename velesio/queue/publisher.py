@@ -116,7 +116,7 @@ class Publisher:
             return []
         notes = await outbox.rest(lease)
         if not lease.job.gateway:
-            del self._outboxes[_name(lease)]
+            self._outboxes.pop(_name(lease), None)  # another's begin may have tidied it away meanwhile
         return notes
 
     async def close(self) -> None:
