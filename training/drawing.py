@@ -29,7 +29,7 @@ PAPER: Colour = (236, 232, 220)
 SLATE: Colour = (60, 70, 92)
 """Backgrounds of scenes that ask for none: paper, and slate behind what would not show on paper."""
 
-SIZES = {"small": 0.36, "medium": 0.64, "large": 0.86}
+SIZES = {"small": 0.44, "medium": 0.66, "large": 0.88}
 """Share of the picture's side that one form takes."""
 
 POSITIONS = {"centre": (0.0, 0.0), "left": (-0.4, 0.0), "right": (0.4, 0.0), "top": (0.0, -0.4), "bottom": (0.0, 0.4)}
