@@ -45,7 +45,7 @@ REACH = {
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How much is measured."""
 
-    rounds: int = 5
+    rounds: int = 3
     switches: int = 20
     seed: int = 1
     """Of the order of the turns."""
@@ -86,7 +86,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that only this bench has."""
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the medians over (5)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the medians over (3)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads of both; 0: as torch chooses")
     parser.add_argument("--only", action="append", metavar="NAME", choices=list(REACH), help="measure only this row")
 
@@ -180,9 +180,8 @@ def warm_up(row: Row, own: "Studio", pipeline: Pipeline) -> None:
         own.draw(jobs_of(64, 1))
         return
     size = int(row.name.rpartition("_")[2])
-    for _ in range(3):
-        own.draw(jobs_of(size, TOGETHER))
-    pipeline.draw(jobs_of(size, 2))
+    own.draw(jobs_of(size, TOGETHER))
+    pipeline.draw(jobs_of(size, len(SAMPLERS)))
 
 
 def turn(row: Row, own: "Studio", pipeline: Pipeline, order: random.Random, *, keep: bool) -> None:
