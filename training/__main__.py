@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -45,14 +45,14 @@ class Plan:
 
 
 FULL = Plan(
-    pictures=16000,
-    autoencoder_steps=4600,
-    decoder_steps=3000,
-    denoiser_steps=9000,
+    pictures=12000,
+    autoencoder_steps=4000,
+    decoder_steps=1500,
+    denoiser_steps=5000,
     judged=100,
     sampling=20,
-    extra_pictures=3000,
-    extra_steps=1200,
+    extra_pictures=2000,
+    extra_steps=600,
 )
 QUICK = Plan(
     pictures=48,
@@ -100,11 +100,13 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="where the checkpoint goes (default: demo in the work folder)")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it works")
+    parser.add_argument("--steps", type=int, help="of the denoiser; more than before: a finished run goes on")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the processor")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     plan = QUICK if options.quick else FULL
+    plan = replace(plan, denoiser_steps=options.steps or plan.denoiser_steps)
     pipeline = train(options.work, plan)
     out = options.out or options.work / "demo"
     path = out / f"{NAME}.safetensors"
