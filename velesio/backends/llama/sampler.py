@@ -60,8 +60,11 @@ class Sampler:
             token = int(likely.argmax())
             if token not in self._unwanted:
                 return Choice(token, self._before(likely, token) if self._n_probs else None)
-        if self._constraint is None and not (self._n_probs and self._post):
+        is_free = self._constraint is None or self._constraint.is_free
+        if is_free and not (self._n_probs and self._post):
             token = context.sample(self._chain, place)
+            if self._constraint is not None:
+                self._constraint.accept(token)  # it may be what a lazy grammar waits for
             return Choice(token, self._before(context.logits(place), token) if self._n_probs else None)
         logits = context.logits(place)
         candidates = self._model.candidates
