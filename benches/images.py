@@ -15,19 +15,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psutil
 
 from benches import report
-from benches.images_pipeline import Pipeline
-from benches.images_weights import checkpoint
 from velesio.backends.base import Catalogue, Engine, ModelSpec, Work
 from velesio.backends.diffusion import backend
 from velesio.jobs import Completed, Event, Failed, Image, Job, is_final
 
-SIZES = (64, 128, 256)
+if TYPE_CHECKING:
+    from benches.images_pipeline import Pipeline
+
 TOGETHER = 8
 STEPS = 20
 SAMPLERS = ("Euler", "DPM++ 2M")
@@ -155,6 +155,9 @@ def versions() -> dict[str, str]:
 
 def measure(folder: Path, plan: Plan, names: Sequence[str]) -> tuple[list[Row], list[float], str]:
     """All rows."""
+    from benches.images_pipeline import Pipeline  # noqa: PLC0415 - other benches need not wait for torch
+    from benches.images_weights import checkpoint  # noqa: PLC0415
+
     path, weights = checkpoint(folder)
     rows = [Row(name=name) for name in names]
     timed = [row for row in rows if row.name != "memory_after_switches"]
@@ -174,7 +177,7 @@ def measure(folder: Path, plan: Plan, names: Sequence[str]) -> tuple[list[Row], 
     return rows, memory, weights
 
 
-def warm_up(row: Row, own: "Studio", pipeline: Pipeline) -> None:
+def warm_up(row: Row, own: "Studio", pipeline: "Pipeline") -> None:
     """Lets the engine learn what size of a group pays, and both compile what they compile."""
     if row.name in {"one_late", "one_alone"}:
         own.draw(jobs_of(64, 1))
@@ -184,7 +187,7 @@ def warm_up(row: Row, own: "Studio", pipeline: Pipeline) -> None:
     pipeline.draw(jobs_of(size, len(SAMPLERS)))
 
 
-def turn(row: Row, own: "Studio", pipeline: Pipeline, order: random.Random, *, keep: bool) -> None:
+def turn(row: Row, own: "Studio", pipeline: "Pipeline", order: random.Random, *, keep: bool) -> None:
     """One scenario by both, one right after the other."""
     if row.name == "one_late":
         mine, theirs = own.late(), pipeline.draw(jobs_of(64, 1)) * (1 + (TOGETHER - 1) / 2)
