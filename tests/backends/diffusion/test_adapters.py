@@ -16,7 +16,7 @@ from velesio.backends.diffusion.device import Device
 from velesio.backends.diffusion.library import look
 from velesio.backends.diffusion.networks import Networks
 from velesio.backends.diffusion.options import Options
-from velesio.jobs import Adapter
+from velesio.jobs import Adapter, Image
 
 GENERATOR = torch.Generator().manual_seed(7)
 UP, DOWN = torch.randn(6, 2, generator=GENERATOR), torch.randn(2, 5, generator=GENERATOR)
@@ -140,8 +140,6 @@ def test_jobs_with_and_without_adapters_do_not_mix(studio: Studio) -> None:
     """Drawn at the same time, each is what it is alone."""
     jobs: list[dict[str, Any]] = [{}, {"prompt": "a fox<lora:style:1>"}, {"prompt": "a fox<lora:style:0.4>"}]
     alone = [studio.result(**fields).pictures[0] for fields in jobs]
-    from velesio.jobs import Image
-
     works = [studio.start(Image(**({"prompt": "a fox", "seed": 3, "steps": 5} | fields))) for fields in jobs]
     for final, wanted in zip(studio.finish(*works), alone, strict=True):
         assert tiny.difference(final.result.pictures[0], wanted) <= 1

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.backends.conformance import Desk
 from tests.backends.diffusion import tiny
-from tests.backends.diffusion.conftest import found, subject_of
-from velesio.backends.diffusion import blueprint, geometry, layout, loading, weights
+from tests.backends.diffusion.conftest import Studio, found, subject_of
+from velesio.backends.base import Catalogue, ModelSpec
+from velesio.backends.diffusion import backend, blueprint, geometry, layout, loading, weights
+from velesio.backends.diffusion.conditioning import Style
 from velesio.backends.diffusion.device import Device
 from velesio.backends.diffusion.options import Options
 from velesio.backends.diffusion.text_encoder import TextEncoder, TextShape
@@ -199,6 +201,45 @@ def test_half_precision_files_load(tmp_path: Path) -> None:
     assert 0 < tiny.difference(*pictures) < 40
 
 
+TINY_XL = tiny.UNET | {
+    "cross_attention_dim": 64,
+    "attention_head_dim": [1, 1],
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 6 * 256 + 16,
+}
+
+
+def write_xl(path: Path) -> Path:
+    """A tiny checkpoint as Stable Diffusion XL's are: two text encoders, and a UNet that is told sizes."""
+    unet, vae, first = tiny.networks(unet=TINY_XL)
+    second = TextEncoder(tiny.TEXT._replace(activation="gelu", projection=16))
+    state = tiny.unet_state(unet) | tiny.vae_state(vae)
+    state |= tiny.text_state(first, "conditioner.embedders.0.transformer.")
+    state |= open_clip_state(second, "conditioner.embedders.1.model.")
+    return tiny.save(path, state)
+
+
+def test_a_tiny_xl_checkpoint_draws(tmp_path: Path) -> None:
+    """Two encoders side by side, the pooled vector and the size are told; an empty negative prompt is nothing."""
+    write_xl(tmp_path / "checkpoints" / "tiny.safetensors")
+    studio = Studio(subject_of(tmp_path))
+    assert studio.subject.card.meta["family"] == "sdxl"
+    assert (studio.picture("a fox") != studio.picture("an owl")).any()
+    assert (studio.picture("a fox", negative_prompt="blue") != studio.picture("a fox")).any()
+    conditioner = studio.engine._models.own.conditioner
+    [context] = conditioner.contexts(["a fox"], Style())
+    [nothing] = conditioner.contexts([""], Style(), negative=True)
+    assert (context.states.shape, context.pooled.shape) == ((77, 64), (16,))
+    assert not nothing.states.any()
+    assert not nothing.pooled.any()
+    works = [studio.start(Image("a fox", steps=4, seed=3)), studio.start(Image("an owl", steps=6, seed=4))]
+    alone = studio.result("a fox", steps=4)
+    assert tiny.difference(studio.finish(*works)[0].result.pictures[0], alone.pictures[0]) <= 1
+    studio.engine.close()
+
+
 class Hostile:
     """What runs code when it is unpickled without care."""
 
@@ -280,9 +321,6 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: Any, reason: str) -> 
 
 def test_a_configured_model_that_is_damaged_is_an_error(tmp_path: Path) -> None:
     """It names its table and the file."""
-    from velesio.backends.base import Catalogue, ModelSpec
-    from velesio.backends.diffusion import backend
-
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"nothing")
     spec = ModelSpec(name="x", path=Path("x.safetensors"), place="models[3]")
