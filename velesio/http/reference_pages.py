@@ -41,7 +41,7 @@ What clients of llama.cpp's `llama-server` find here. Errors are `{"error": {"co
 status as code; a path that is known is 404 for a method that it does not have. Fields that are null are as good as left
 out, fields that are not named here are ignored. An API key goes into `Authorization: Bearer …` or `X-Api-Key`.
 Streams of `/completion` and `/infill` are `data:` events without `[DONE]`; what keeps them alive is an event with empty
-content.
+content. `/tools` and `/cors-proxy`, which are for that server's own web page, are not here.
 """,
     operations=(
         *llamacpp.API,
