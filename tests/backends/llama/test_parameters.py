@@ -7,8 +7,9 @@ import pytest
 from llama_cpp import llama_cpp as c
 
 from velesio.backends.llama import binding
-from velesio.backends.llama.binding import Model, context_parameters, model_parameters
+from velesio.backends.llama.binding import Model
 from velesio.backends.llama.options import Options
+from velesio.backends.llama.parameters import context_parameters, model_parameters
 from velesio.errors import ModelLoadFailed
 
 

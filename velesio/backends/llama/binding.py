@@ -1,5 +1,5 @@
-"""llama.cpp's C API, as far as Velesio needs it: imported from `llama_cpp` here, in `devices` and in
-`multimodal` only.
+"""llama.cpp's C API, as far as Velesio needs it: imported from `llama_cpp` here, in `chain`, `parameters`, `devices`
+and `multimodal` only.
 
 ctypes releases the GIL for each call, so other threads run while the engine's computes.
 """
@@ -19,30 +19,15 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 
 from velesio.backends.llama.automaton import Vocabulary
+from velesio.backends.llama.chain import Candidates, Chain
 from velesio.backends.llama.grammar import Compiler
-from velesio.backends.llama.options import Options, default_threads, may_repack
-from velesio.backends.llama.sampling import Step
+from velesio.backends.llama.options import Options
+from velesio.backends.llama.parameters import FLASH, NUMA, context_parameters, model_parameters, on_gpu
 from velesio.errors import ModelLoadFailed, OutOfMemory
 
 _log = logging.getLogger("velesio.backends.llama")
 _complaints: deque[str] = deque(maxlen=4)
 _LOG_ERROR = 4
-
-_SPLIT = {"none": 0, "layer": 1, "row": 2, "tensor": 3}
-_FLASH = {"auto": -1, "off": 0, "on": 1}
-_NUMA = {"off": 0, "distribute": 1, "isolate": 2, "numactl": 3, "mirror": 4}
-_ROPE = {"model": -1, "none": 0, "linear": 1, "yarn": 2, "longrope": 3}
-_CACHE_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q5_0": 6,
-    "q5_1": 7,
-    "q8_0": 8,
-    "iq4_nl": 20,
-    "bf16": 30,
-}
 
 Matrix = npt.NDArray[np.float32]
 
@@ -95,7 +80,7 @@ class Model:
             ModelLoadFailed: with llama.cpp's own last words.
         """
         if options.numa != "off":
-            c.llama_numa_init(_NUMA[options.numa])
+            c.llama_numa_init(NUMA[options.numa])
         _complaints.clear()
         parameters = model_parameters(options)
         watch = _progress(report)
@@ -247,64 +232,6 @@ class Model:
         return buffer.raw[:size]
 
 
-class Chain:
-    """A sampler chain: one sequence's way of choosing tokens, with its random state."""
-
-    __slots__ = ("handle",)
-
-    def __init__(self, model: Model, steps: Sequence[Step]) -> None:
-        self.handle = c.llama_sampler_chain_init(c.llama_sampler_chain_default_params())
-        for step in steps:
-            make = _SPECIAL.get(step.name)
-            sampler = make(model, *step.arguments) if make else _make(step)
-            c.llama_sampler_chain_add(self.handle, sampler)
-
-    def apply(self, candidates: "Candidates") -> int:
-        """Chooses one of `candidates`, without telling the penalties; returns its place among them, whose order and
-        number the samplers change. -1: nothing to choose from."""
-        c.llama_sampler_apply(self.handle, candidates.pointer)
-        return candidates.struct.selected
-
-    def accept(self, tokens: Iterable[int]) -> None:
-        """Tells the penalties of tokens that were not sampled here."""
-        for token in tokens:
-            c.llama_sampler_accept(self.handle, token)
-
-    def close(self) -> None:
-        """Frees the chain and its samplers."""
-        if self.handle:
-            c.llama_sampler_free(self.handle)
-            self.handle = None
-
-
-class Candidates:
-    """Room for the tokens that a chain may choose from: `rows` has the columns `id`, `logit` and `p`."""
-
-    def __init__(self, n_vocab: int) -> None:
-        self.rows = np.zeros(n_vocab, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-        self._ids = np.arange(n_vocab, dtype=np.int32)
-        self._data: Any = self.rows.ctypes.data_as(ctypes.POINTER(c.llama_token_data))
-        self.struct = c.llama_token_data_array(self._data, n_vocab, -1, False)
-        self.pointer = ctypes.byref(self.struct)
-
-    def fill(self, logits: npt.NDArray[np.float32], ids: npt.NDArray[np.int32] | None = None) -> None:
-        """Takes the tokens `ids`, or all, with their logits of the whole vocabulary."""
-        count = len(self.rows) if ids is None else len(ids)
-        rows = self.rows[:count]
-        rows["id"] = self._ids if ids is None else ids
-        rows["logit"] = logits if ids is None else logits[ids]
-        rows["p"] = 0
-        self.struct.data = self._data
-        self.struct.size = count
-        self.struct.selected = -1
-        self.struct.sorted = False
-
-    @property
-    def left(self) -> npt.NDArray[np.void]:
-        """The rows that a chain left over."""
-        return self.rows[: self.struct.size]
-
-
 class Context:
     """A KV cache with its computation: one batch at a time."""
 
@@ -323,7 +250,7 @@ class Context:
         self.can_generate = bool(self._memory) and not model.has_two_parts
         """False: the model reads whole texts and keeps nothing, so that it cannot continue one; or it would need its
         encoder run first."""
-        self.exact = parameters.flash_attn_type == _FLASH["on"] and not _on_gpu(options)
+        self.exact = parameters.flash_attn_type == FLASH["on"] and not on_gpu(options)
         """Whether several tokens of a sequence at once give the same bits as one after the other: of a CPU's kernels
         only those of fused attention compute both by the same code."""
         self._row: Any = ctypes.c_float * model.n_vocab
@@ -587,101 +514,6 @@ def _progress(report: Callable[[float], None]) -> Any:
     return receive
 
 
-def model_parameters(options: Options) -> Any:
-    """How weights are loaded, as llama.cpp is told."""
-    parameters = c.llama_model_default_params()
-    parameters.n_gpu_layers = options.gpu_layers
-    parameters.main_gpu = options.main_gpu
-    parameters.split_mode = _SPLIT[options.split_mode]
-    parameters.check_tensors = options.check_tensors
-    parameters.use_extra_bufts = may_repack() if options.repack == "auto" else options.repack == "on"
-    if options.mmap != "auto" or options.mlock:
-        parameters.load_mode = (options.mmap != "off") + 2 * options.mlock
-    if options.tensor_split:
-        shares = (*options.tensor_split, *[0.0] * 128)[: max(1, c.llama_max_devices())]
-        parameters.tensor_split = (ctypes.c_float * len(shares))(*shares)
-    return parameters
-
-
-def context_parameters(options: Options, context: int) -> Any:
-    """How contexts of `context` tokens are computed, as llama.cpp is told: every default that is chosen here."""
-    parameters = c.llama_context_default_params()
-    parameters.n_ctx = options.cells_of(context)
-    parameters.n_batch = min(options.batch, parameters.n_ctx)
-    parameters.n_ubatch = min(
-        options.ubatch or (512 if _on_gpu(options) or options.mmproj else 128), parameters.n_batch
-    )
-    parameters.n_seq_max = options.sequences
-    # Each job samples one token and checks its guesses; room for more is wasted memory.
-    parameters.n_outputs_max = min(parameters.n_batch, options.slots * (1 + options.draft_tokens))
-    parameters.n_threads = options.threads or default_threads()
-    parameters.n_threads_batch = options.threads_batch or parameters.n_threads
-    parameters.kv_unified = options.kv_unified
-    parameters.swa_full = options.swa_full
-    parameters.flash_attn_type = _flash_attention(options)
-    parameters.type_k = _CACHE_TYPES[options.kv_type_k]
-    parameters.type_v = _CACHE_TYPES[options.kv_type_v]
-    parameters.offload_kqv = options.kv_offload
-    parameters.rope_scaling_type = _ROPE[options.rope_scaling]
-    parameters.rope_freq_base = options.rope_freq_base
-    parameters.rope_freq_scale = options.rope_freq_scale
-    parameters.yarn_ext_factor = options.yarn_ext_factor
-    parameters.yarn_attn_factor = options.yarn_attn_factor
-    parameters.yarn_beta_fast = options.yarn_beta_fast
-    parameters.yarn_beta_slow = options.yarn_beta_slow
-    parameters.yarn_orig_ctx = options.yarn_orig_ctx
-    return parameters
-
-
-def _on_gpu(options: Options) -> bool:
-    return bool(options.gpu_layers and c.llama_supports_gpu_offload())
-
-
-def _flash_attention(options: Options) -> int:
-    """On a CPU it is on, which makes guesses ahead exact. Measured on two cores, ms a step without and with it: eight
-    sequences of 64 tokens 42 and 36, of 500 tokens 48 and 43, of 1,500 tokens 67 and 75."""
-    if options.flash_attention != "auto":
-        return _FLASH[options.flash_attention]
-    return _FLASH["auto" if _on_gpu(options) else "on"]
-
-
 def last_words() -> str:
     """The last errors that llama.cpp told."""
     return "; ".join(_complaints) or "it gave no reason"
-
-
-def _make(step: Step) -> Any:
-    return getattr(c, f"llama_sampler_init_{step.name}")(*step.arguments)
-
-
-def _logit_bias(model: Model, biases: Sequence[tuple[int, float]]) -> Any:
-    array = (c.llama_logit_bias * len(biases))(*(c.llama_logit_bias(token, bias) for token, bias in biases))
-    return c.llama_sampler_init_logit_bias(model.n_vocab, len(biases), array)
-
-
-def _penalties(model: Model, *arguments: Any) -> Any:
-    return c.llama_sampler_init_penalties(model.n_vocab, *arguments)
-
-
-def _dry(model: Model, *arguments: Any) -> Any:
-    *numbers, breakers = arguments
-    array = (ctypes.c_char_p * max(1, len(breakers)))(*breakers)
-    return c.llama_sampler_init_dry(model.vocab, *numbers, array, len(breakers))
-
-
-def _mirostat(model: Model, *arguments: Any) -> Any:
-    return c.llama_sampler_init_mirostat(model.n_vocab, *arguments)
-
-
-def _infill(model: Model) -> Any:
-    return c.llama_sampler_init_infill(model.vocab)
-
-
-_SPECIAL: dict[str, Callable[..., Any]] = {
-    "infill": _infill,
-    "logit_bias": _logit_bias,
-    "penalties": _penalties,
-    "dry": _dry,
-    "mirostat": _mirostat,
-}
-"""Samplers that need the vocabulary besides their arguments."""
