@@ -358,8 +358,8 @@ API = (
         summary="Continues a prompt, in llama.cpp's own shape.",
         notes="With `max_tokens` the answer has the fields of OpenAI's text completions as well. Several prompts or "
         "answers are a list; in a stream `index` tells them apart, and each has an end of its own. "
-        "`generation_settings` are what was asked: a JSON schema stands in `grammar` as a comment, and `ignore_eos` adds "
-        "nothing to `logit_bias`.",
+        "`generation_settings` are what was asked: a JSON schema stands in `grammar` as a comment, and `ignore_eos` "
+        "adds nothing to `logit_bias`.",
         fields=FIELDS,
         groups=(GENERATION, SAMPLING),
         example=_EXAMPLE,
