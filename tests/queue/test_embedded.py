@@ -24,6 +24,7 @@ import redis.asyncio
 from velesio.errors import ConfigError
 from velesio.queue import embedded
 from velesio.queue.embedded import EmbeddedValkey, find_running
+from velesio.queue.pid_file import PidFile
 
 NOBODY = 65534
 
@@ -335,7 +336,7 @@ async def test_a_removed_lock_is_no_lock(data_dir: Path, monkeypatch: pytest.Mon
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock_after_removal)
-    late, other = embedded._PidFile(path), embedded._PidFile(path)
+    late, other = PidFile(path), PidFile(path)
     assert late.acquire()
     assert not other.acquire()
     late.remove()

@@ -286,3 +286,19 @@ async def _dying_worker(broker, gateway, job=None) -> _Dying:
     watch = gateway.inbox.watch(job)
     await gateway.queue.enqueue(job)
     return _Dying(worker, await worker.one(), watch)
+
+
+async def test_a_result_that_was_told_is_not_kept(connect) -> None:
+    """When the client has its answer, the next beat of its gateway frees the broker of it."""
+    broker = await connect(beat=0.1)
+    async with serving(broker) as gateway, working(broker) as worker:
+        job = gateway.job(stream=True)
+        asking = asyncio.create_task(gateway.ask(job))
+        await worker.leases.settle(await worker.one(), done("a"))
+        assert (await asking)[-1] == done("a")
+
+        async def forgotten() -> bool:
+            return not await broker.command("HEXISTS", broker.keys.job(job.id), "r")
+
+        await until(forgotten)
+        assert await broker.command("PTTL", broker.keys.job(job.id)) <= 60_000

@@ -533,3 +533,25 @@ def test_status_counts(driver: Driver) -> None:
     assert line[1:5] == [0, 1, 1, 1]
     assert line[5] == 999
     assert line[6:] == [1, 0, 0]
+
+
+def test_answered_jobs_leave_soon(make_driver) -> None:
+    """What a gateway has told its client is not kept: the result goes at once, the record soon. What failed, what
+    belongs to another gateway and what still runs stays; saying it twice does no harm."""
+    driver = make_driver(answered_ttl=5.0)
+    for name, gateway in (("mine", "g"), ("failed", "g"), ("other", "h"), ("running", "g")):
+        driver.enqueue(name, gateway=gateway)
+    leases = {lease.id: lease for lease in driver.take(room=4)}
+    driver.finish(leases["mine"])
+    driver.finish(leases["failed"], state="failed", dead=1)
+    driver.finish(leases["other"])
+    names = ("mine", "failed", "other", "running", "unknown")
+    assert driver.run("answered", "g", *names) == 1
+    assert driver.run("answered", "g", *names) == 1
+    lives = {name: driver.client.pttl(driver.keys.job(name)) / 1000 for name in leases}
+    assert [name for name in leases if driver.field(name, "r")] == ["failed", "other"]
+    assert lives["mine"] <= 5
+    assert lives["other"] > 3000
+    assert lives["failed"] > 6 * 86400
+    assert driver.state("mine") == "done"
+    assert driver.finish(leases["running"]) == "OK"

