@@ -3,16 +3,19 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import jsonschema
 import psutil
+import pytest
 
 from tests.end_to_end.process import Server, Start, eventually
 
 QUICK = ("queue.lease=2", "queue.beat=0.5", "queue.reclaim_interval=0.5")
 ECHO = ('models=[{name="echo", backend="echo", slots=4, tokens_per_second=40, context=100000}]', "demo=false")
-# Counting: no two next tokens are nearly as likely. What was sent is computed again all at once, which may differ from
-# token by token in the last bits, and so may a choice between equals.
 TEXT = {"prompt": "1, 2, 3, 4, 5, 6, 7, 8, 9,", "n_predict": 120, "temperature": 0, "ignore_eos": True}
+STORY = {**TEXT, "prompt": "The three laws of motion are"}
+"""Whose words are often nearly as likely as others."""
 
 
 def servers(start: Start, url: str, *settings: str, workers: int = 2) -> tuple[Server, list[Server]]:
@@ -54,14 +57,15 @@ def test_a_killed_worker_loses_no_job(broker_url: str, start: Start) -> None:
         assert [future.result(60) for future in streams] == [expected] * 6
 
 
-def test_a_real_stream_survives_its_worker(broker_url: str, start: Start) -> None:
+@pytest.mark.parametrize("asked", [TEXT, STORY], ids=["numbers", "story"])
+def test_a_real_stream_survives_its_worker(broker_url: str, start: Start, asked: dict[str, Any]) -> None:
     """A SmolLM2 stream at temperature 0 whose worker is killed equals the undisturbed text, after a pause of at most
     the lease, two seconds to notice, and what a busy machine needs to compute the beginning again."""
     gateway, workers = servers(start, broker_url)
-    undisturbed = gateway.post("/completion", TEXT)[1]["content"]
+    undisturbed = gateway.post("/completion", asked)[1]["content"]
     eventually(lambda: not busy_workers(gateway))
     text, pause, heard = "", 0.0, time.monotonic()
-    for number, event in enumerate(gateway.events("/completion", {**TEXT, "stream": True})):
+    for number, event in enumerate(gateway.events("/completion", {**asked, "stream": True})):
         pause, heard = max(pause, time.monotonic() - heard), time.monotonic()
         text += event["content"]
         if number == 30:
@@ -94,3 +98,55 @@ def test_no_worker_is_a_clear_503(broker_url: str, start: Start) -> None:
     assert status == 503
     assert "worker" in answer["error"]["message"]
     assert gateway.get("/livez")[0] == 200
+
+
+def killed_in_the_middle(gateway: Server, workers: list[Server], body: dict[str, Any], events: int) -> list[Any]:
+    """The events of a stream whose worker dies after so many of them."""
+    heard = []
+    for event in gateway.events("/completion", {**body, "stream": True}):
+        heard.append(event)
+        if len(heard) == events:
+            (busy,) = eventually(lambda: busy_workers(gateway))
+            workers[int(busy.removeprefix("worker-"))].kill()
+    return heard
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_schema_outlives_a_worker(broker_url: str, start: Start, temperature: float) -> None:
+    """The worker dies in the middle of a JSON document: the two halves are one valid document, sent once; at
+    temperature 0 the same one."""
+    gateway, workers = servers(start, broker_url)
+    names = {
+        "type": "array",
+        "items": {"type": "string", "minLength": 8, "maxLength": 12},
+        "minItems": 6,
+        "maxItems": 6,
+    }
+    schema = {"type": "object", "properties": {"names": names}, "required": ["names"], "additionalProperties": False}
+    asked = {
+        "prompt": "Names as JSON:\n",
+        "n_predict": 300,
+        "temperature": temperature,
+        "json_schema": schema,
+        "seed": 5,
+    }
+    undisturbed = gateway.post("/completion", asked)[1]["content"] if not temperature else ""
+    eventually(lambda: not busy_workers(gateway))
+    heard = killed_in_the_middle(gateway, workers, asked, 12)
+    text = "".join(event["content"] for event in heard)
+    jsonschema.validate(json.loads(text), schema)
+    assert [event["stop"] for event in heard].count(True) == 1
+    assert temperature or text == undisturbed
+
+
+def test_a_stop_string_outlives_a_worker(broker_url: str, start: Start) -> None:
+    """The worker dies before the stop string has come, also in the middle of it: the answer ends there, once."""
+    gateway, workers = servers(start, broker_url)
+    asked = {**TEXT, "stop": ["19, 20"]}
+    undisturbed = gateway.post("/completion", asked)[1]
+    assert (undisturbed["stop_type"], undisturbed["stopping_word"]) == ("word", "19, 20")
+    eventually(lambda: not busy_workers(gateway))
+    heard = killed_in_the_middle(gateway, workers, asked, 20)
+    assert "".join(event["content"] for event in heard) == undisturbed["content"]
+    assert (heard[-1]["stop_type"], heard[-1]["stopping_word"]) == ("word", "19, 20")
+    assert [event["stop"] for event in heard].count(True) == 1
