@@ -11,7 +11,7 @@ from velesio.http.anthropic_requests import Asked
 from velesio.http.client_speech import Said, Speech
 from velesio.http.families import ANTHROPIC
 from velesio.http.wire import encode
-from velesio.jobs import Completed, Delta, Event, Started, TextResult, Usage
+from velesio.jobs import Completed, Delta, Dialect, Event, Started, TextResult, Usage
 
 _BLOCKS = {"content": "text", "reasoning": "thinking", "call": "tool_use"}
 """Kind of a piece → type of the block that it belongs to."""
@@ -25,11 +25,15 @@ class Writer:
         self.tools = () if asked.chat.tool_choice == "none" else asked.chat.tools
         self.omits_thinking = asked.omits_thinking
         self._model = model
-        self._id = f"msg_{job_id}"
+        self._job_id = job_id
+
+    def speech(self, dialect: Dialect) -> Speech:
+        """Reads the answer; its calls are called after the job, so that they are the same when it is read again."""
+        return Speech(dialect, self.tools, seed=self._job_id)
 
     def whole(self, result: TextResult) -> dict[str, Any]:
         """The message without streaming."""
-        speech = Speech(result.dialect, self.tools)
+        speech = self.speech(result.dialect)
         blocks = blocks_of([self.shown(said) for said in (*speech.feed(result.text), *speech.end())])
         called = any(block["type"] == "tool_use" for block in blocks)
         return self.message(blocks, usage_of(result.usage)) | stop_of(result, called=called)
@@ -41,7 +45,7 @@ class Writer:
     def message(self, blocks: Sequence[Mapping[str, Any]], usage: Mapping[str, int]) -> dict[str, Any]:
         """A message that has not ended."""
         return {
-            "id": self._id,
+            "id": f"msg_{self._job_id}",
             "type": "message",
             "role": "assistant",
             "content": blocks,
@@ -120,7 +124,7 @@ class Frames:
     def frames(self, _: int, event: Event) -> list[bytes]:
         """The events for an event."""
         if isinstance(event, Started):
-            self._speech = Speech(event.dialect, self._writer.tools)
+            self._speech = self._writer.speech(event.dialect)
             # How much of the prompt was cached is known at the end.
             return [_event("message_start", message=self._writer.message([], usage_of(Usage(event.prompt_tokens))))]
         if type(event) is Delta:
