@@ -46,7 +46,7 @@ class Plan:
 
 FULL = Plan(
     pictures=12000,
-    autoencoder_steps=4000,
+    autoencoder_steps=6000,
     decoder_steps=1500,
     denoiser_steps=5000,
     judged=100,
