@@ -82,11 +82,23 @@ def test_guesses_are_made_where_they_pay(rates: dict[int, float], right: float, 
 
 
 def test_nothing_is_guessed_before_a_plain_pass_was_timed() -> None:
-    """There would be nothing to compare with; then each size gets its trials."""
+    """There would be nothing to compare with; then each size gets its trials, small ones first."""
     worth = Worth()
     assert worth.best([0], 1) == 0
     worth.measured(1, 0, 1.0)
-    assert worth.best([0], 1) == 8
+    for size in (2, 2, 4, 4, 8, 8):
+        assert worth.best([0], 1) == size
+        worth.measured(1, size, 1.2)
+
+
+def test_what_can_never_pay_is_not_tried() -> None:
+    """Where two right guesses would cost more than two passes, eight are not measured."""
+    worth = Worth()
+    worth.measured(8, 0, 1.0)
+    for _ in range(2):
+        assert worth.best(range(8), 8) == 2
+        worth.measured(8, 2, 3.1)
+    assert worth.best(range(8), 8) == 0
 
 
 class Fixed:
@@ -108,6 +120,7 @@ def test_guesses_keep_within_their_room() -> None:
     speculation._worth.measured(3, 0, 1.0)
     answers = [Answer("a", room=3), Answer("b", number=2), Answer("c", number=3, may_guess=False)]
     shares = [Share(cast("Any", answer), 1) for answer in answers]
+    speculation._worth.best = lambda numbers, count: 8  # type: ignore[method-assign]
     assert [len(share.draft) for share in speculation.guess(shares, 64)] == [2, 8, 0]
     assert [len(share.draft) for share in speculation.guess(shares, 9)] == [2, 3, 0]
     assert [len(share.draft) for share in speculation.guess(shares, 3)] == [0, 0, 0]

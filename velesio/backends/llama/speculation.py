@@ -15,11 +15,11 @@ from velesio.backends.llama.sequence import Sequence
 
 _GRAM = 3
 """Tokens that must have come in this order before, for what followed them to be a guess."""
-_SIZES = (8, 4, 2)
-"""Numbers of tokens that are guessed at a time."""
+_SIZES = (2, 4, 8)
+"""Numbers of tokens that are guessed at a time, tried in this order."""
 _TRIALS = 2
 """Times that a size is measured before it is judged."""
-_AGAIN = 256
+_AGAIN = 4096
 """Decisions after which a size that did not pay is measured once more."""
 _HOPE = 0.6
 """Part of a sequence's guesses that is taken to be right before the first."""
@@ -100,6 +100,8 @@ class Worth:
             for size in _SIZES:
                 if self._trials.get((count, size), 0) < _TRIALS:
                     return size
+                if size + 1 <= self._seconds[count, size] / plain:
+                    break  # not even if all were right, so larger ones, which cost most to try, do not pay either
         if self._asked % _AGAIN == 0:
             for size in _SIZES:
                 self._trials.pop((count, size), None)
@@ -160,7 +162,7 @@ class Speculation:
     def measure(self, shares: Items[Share], seconds: float) -> None:
         """A step that computed nothing but next tokens took so long."""
         size = max((len(share.draft) for share in shares), default=0)
-        known = next((each for each in sorted(_SIZES) if size <= each), size) if size else 0
+        known = next((each for each in _SIZES if size <= each), size) if size else 0
         self._worth.measured(len(shares), known, seconds)
 
     def learn(self, sequence: Sequence, guessed: int, right: int) -> None:
