@@ -337,7 +337,7 @@ async def test_a_job_keeps_its_model_for_as_long_as_it_says(broker: Broker) -> N
                 async with asyncio.timeout(5):
                     while overall(registry.states("m")).expires_at is None:
                         await registry.changed(1.0)
-        await state_of(registry, "m", "unloaded")
+        await state_of(registry, "m", "sleeping")
         assert worker.residency.loaded == []
 
 

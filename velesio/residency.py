@@ -18,6 +18,9 @@ from velesio.states import Counts, ModelState, State, Wish
 
 log = structlog.get_logger(__name__)
 
+AFTERTHOUGHT = 10.0
+"""Seconds within which a model that was unloaded and is loaded again belongs to the same matter: a request may need a
+second job, and its keep-alive still counts."""
 RETRY_LOAD_AFTER = 30.0
 """Seconds for which a model that failed to load is not tried again."""
 
@@ -41,7 +44,7 @@ class Resident:
     used: float = 0.0
     """Monotonic time of the last use."""
     asked: float | None = None
-    """The keep-alive that a client asked for; it holds until the model is unloaded."""
+    """The keep-alive that a client asked for; it holds until the model is unloaded, and a little longer."""
     leaving: bool = False
     """Whether it takes no more jobs and is unloaded when those it has are done."""
     wish: int = 0
@@ -219,6 +222,8 @@ class Residency:
             raise ShuttingDown
         if resident.blocked(time.monotonic()) and resident.failure is not None:
             raise resident.failure
+        if time.time() - resident.since > AFTERTHOUGHT:
+            resident.asked = None
         self._enter(resident, "loading")
         try:
             resident.engine = await self._started(resident)
@@ -270,7 +275,7 @@ class Residency:
 
     async def _unload(self, resident: Resident, state: State = "unloaded") -> None:
         engine, resident.engine = resident.engine, None
-        resident.leaving, resident.asked = False, None
+        resident.leaving = False
         if engine is not None:
             log.info("unloading model", model=resident.card.name)
             self._enter(resident, state)
@@ -290,7 +295,7 @@ class Residency:
         if resident is None:
             return
         resident.leaving = not wish.loaded
-        if wish.keep_alive is not None:
+        if wish.keep_alive is not None or resident.engine is None:
             resident.asked = wish.keep_alive
         try:
             if wish.loaded:
@@ -309,14 +314,14 @@ class Residency:
 
     async def touch(self, name: str, keep_alive: float | None = None) -> None:
         """A job of this model has ended: its keep-alive begins anew, with the seconds that the job asked for if it
-        did, and its memory may be free for another."""
+        did, and its memory may be free for another. Even one of 0 s waits for the next `sweep`: the same request may
+        have a second job."""
         resident = self._residents[name]
         resident.used = time.monotonic()
         if keep_alive is not None and keep_alive != resident.asked:
             resident.asked = keep_alive
             self._changed()
-        if resident.engine and not resident.held and (resident.leaving or resident.keep_alive == 0):
-            resident.leaving = True
+        if resident.engine and not resident.held and resident.leaving:
             await self._leave(resident)
         if self._wanting_space:
             async with self._freed:
