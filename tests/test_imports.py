@@ -90,17 +90,19 @@ def test_heavy_and_foreign_libraries_stay_in_their_rooms(path: Path) -> None:
 
 
 def test_a_gateway_imports_no_inference_library() -> None:
-    """Importing everything that a gateway runs brings in neither torch nor llama_cpp, in less than half a second of
-    processor time (which, unlike the clock on the wall, other programs do not change)."""
+    """Importing everything that a gateway runs brings in neither torch nor llama_cpp, and takes less than twice the
+    processor time of the libraries that it is built on: how fast a machine is, and how busy, then plays no part."""
     script = (
-        "import sys, time; began = time.process_time(); import velesio.http.app; "
+        "import sys, time; began = time.process_time(); "
+        "import aiohttp.web, aiohttp_jinja2, prometheus_async.aio, prometheus_client, redis.asyncio, structlog; "
+        "libraries = time.process_time() - began; import velesio.http.app; "
         "took = time.process_time() - began; import velesio.service; "
-        "print(took, *sorted({'torch', 'llama_cpp', 'diffusers', 'numpy'} & set(sys.modules)))"
+        "print(took / libraries, *sorted({'torch', 'llama_cpp', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)))"
     )
     runs = []
     for _ in range(3):  # the best of three: the first may have to read files from a cold disk
         answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-        took, *heavy = answer.stdout.split()
+        ratio, *heavy = answer.stdout.split()
         assert heavy == []
-        runs.append(float(took))
-    assert min(runs) < 0.5, runs
+        runs.append(float(ratio))
+    assert min(runs) < 2.0, runs
