@@ -15,6 +15,11 @@ class Waiting(NamedTuple):
     left: int
     cell: int = 0
 
+    @property
+    def together(self) -> int:
+        """None of them steps through what it had."""
+        return self.left
+
 
 SEQUENCES = st.lists(st.builds(Waiting, st.integers(1, 40), st.integers(0, 99)), max_size=10)
 
@@ -25,6 +30,21 @@ def test_next_tokens_go_by_id() -> None:
     assert [share.sequence.cell for share in next_tokens(sequences, 8)] == [2, 3, 5]
     assert [share.sequence.cell for share in next_tokens(sequences, 2)] == [2, 3]
     assert all(share.tokens == 1 for share in next_tokens(sequences, 8))
+
+
+class Stepping(NamedTuple):
+    """A sequence that has many tokens to compute, each by itself."""
+
+    left: int = 9
+    cell: int = 0
+    together: int = 1
+
+
+def test_who_steps_is_served_like_who_generates() -> None:
+    """One token, beside the others; it is no prompt."""
+    sequences = [Stepping(), Waiting(1, 1), Waiting(5, 2)]
+    assert [share.sequence.cell for share in next_tokens(sequences, 8)] == [0, 1]
+    assert [share.sequence.cell for share in prompts(sequences, 8, 8)] == [2]
 
 
 @given(SEQUENCES, st.integers(0, 60))
