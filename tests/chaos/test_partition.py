@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.chaos.broker import faults, idle
@@ -15,6 +16,8 @@ from tests.chaos.namespaces import Hosts
 
 BACK_WITHIN = 20.0
 """Seconds after the cable is whole again in which answers flow."""
+GROWN = 40 * 2**20
+"""Bytes that a worker may need for what it cannot send: eight jobs of one MiB at most, and some slack."""
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,8 @@ async def _cut(hosts: Hosts, folder: Path, make_broker: MakeBroker, seconds: flo
         await asyncio.sleep(4)
         before = sum(clients.tally.ended.values())
         assert before
+        worker = psutil.Process(cluster.members["worker-0"].process.pid)
+        memory = worker.memory_info().rss
         (hosts.unplug if way == "unplug" else hosts.swallow)()
         await asyncio.sleep(seconds)
         status, refusal = await asyncio.to_thread(cluster.gateways[0].post, "/completion", {"prompt": "a"})
@@ -67,6 +72,8 @@ async def _cut(hosts: Hosts, folder: Path, make_broker: MakeBroker, seconds: flo
             await asyncio.sleep(0.05)
             assert time.monotonic() - whole < BACK_WITHIN, "no answer since the cable is whole"
         back = time.monotonic() - whole
+        grown = worker.memory_info().rss - memory
+        assert grown < GROWN, f"the worker behind the cut grew by {grown / 2**20:.0f} MB"
         await asyncio.sleep(3)
         late = await clients.stop(60)
         end = time.monotonic() + 10
@@ -76,7 +83,8 @@ async def _cut(hosts: Hosts, folder: Path, make_broker: MakeBroker, seconds: flo
         report = (
             f"cable {way} for {seconds} s: jobs {sum(tally.asked.values())}, refused before acceptance "
             f"{sum(tally.refused.values())}, answers again after {back:.1f} s, "
-            f"longest silence in a stream {tally.longest:.1f} s, lost {tally.lost}, duplicated {tally.duplicated}"
+            f"longest silence in a stream {tally.longest:.1f} s, worker grown by {grown / 2**20:.1f} MB, "
+            f"lost {tally.lost}, duplicated {tally.duplicated}"
         )
         wrong = [*tally.wrong, *faults(broker.client), *cluster.defects(), *cluster.bury()]
         assert not late, report
