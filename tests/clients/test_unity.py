@@ -18,9 +18,9 @@ HELLO = (
     "<|im_start|>system\nA chat between a curious human and an artificial intelligence assistant.<|im_end|>\n"
     "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
 )
-LONG = (
-    "<|im_start|>user\n" + "The quick brown fox jumps over the lazy dog. " * 185 + "<|im_end|>\n<|im_start|>assistant\n"
-)
+RULE = "=" * 64
+"""Many bytes in few tokens: it is the bytes that are too many for the reader."""
+LONG = "<|im_start|>user\nWhat is this?\n" + f"{RULE}\n" * 128 + "<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(params=["direct", *CONFIGURATIONS], scope="module")

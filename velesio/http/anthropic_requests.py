@@ -203,7 +203,7 @@ def _conversation(messages: Any) -> list[dict[str, Any]]:
 
 def _turn(message: Any, path: str) -> list[dict[str, Any]]:
     """OpenAI's messages for one of Anthropic's: results of tools are messages of their own, before the text."""
-    if not isinstance(message, dict) or message.get("role") not in {"user", "assistant", "system"}:
+    if not isinstance(message, dict) or message.get("role") not in ("user", "assistant", "system"):
         raise bad_field(f"{path}.role", "expected user or assistant")
     role, content = message["role"], message.get("content")
     if isinstance(content, str):
@@ -327,7 +327,7 @@ def _thinking(value: Any) -> tuple[dict[str, Any], int]:
 
 def _omits(thinking: Any) -> bool:
     display = thinking.get("display") if isinstance(thinking, dict) else None
-    if display not in {None, "summarized", "omitted"}:
+    if display not in (None, "summarized", "omitted"):
         raise bad_field("thinking.display", f"{display!r} is none of summarized, omitted")
     return display == "omitted"
 
