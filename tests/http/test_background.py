@@ -374,7 +374,9 @@ async def test_a_model_that_nobody_serves_is_refused(start_site: StartSite) -> N
 async def test_a_full_queue_refuses_with_place_and_time(start_site: StartSite, broker: Any) -> None:
     """503 and 429 tell the position, the expected wait and when to come back."""
     site = await start_site(specs=(SLOW,), server=ServerSection(background_timeout=30.0))
-    jobs = [await queued(site, FOREVER) for _ in range(101)]
+    jobs = [await queued(site, FOREVER)]
+    await until_state(site, jobs[0], "running")  # the others wait: as many as a tenant may have
+    jobs += [await queued(site, FOREVER) for _ in range(100)]
     answer = await site.post("/v1/jobs", FOREVER)
     assert error_in(answer) == (429, "tenant_queue_full")
     assert answer.json()["error"]["position"] == 100
