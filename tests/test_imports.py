@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "velesio"
 
 LEAVES = {"jobs", "errors", "config", "metrics", "states"}
+TEXTS = {"infotext", "picture_text"}
+"""What files of pictures say: standard library only, for workers and gateways."""
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
@@ -21,7 +23,7 @@ MAY_IMPORT = {
     "catalogue": {"backends.plugins", "backends.base", "config", "errors"},
     "doctor": {"backends.plugins", "backends.base", "catalogue", "config", "errors"},
     "logs": {"config"},
-    "http": LEAVES | {"http", "queue", "backends.base", "dialects"},
+    "http": LEAVES | TEXTS | {"http", "queue", "backends.base", "dialects"},
     "worker": LEAVES | {"queue", "residency", "engines", "backends.base"},
     "queue": LEAVES | {"queue", "backends.base"},
     "residency": LEAVES | {"engines", "backends.base"},
@@ -29,12 +31,14 @@ MAY_IMPORT = {
     "backends.plugins": {"backends.base", "errors"},
     "backends.base": {"jobs", "errors"},
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
-    "backends.diffusion": {"backends.diffusion", "backends.base", "jobs", "errors"},
+    "backends.diffusion": TEXTS | {"backends.diffusion", "backends.base", "jobs", "errors"},
     "backends.llama": {"backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
     "dialects": {"dialects", "jobs"},
     "config": {"errors"},
     "table": set(),
     "states": set(),
+    "infotext": set(),
+    "picture_text": set(),
     "jobs": set(),
     "errors": set(),
     "metrics": set(),

@@ -7,7 +7,7 @@ import pytest
 
 from tests.backends.diffusion import tiny
 from tests.backends.diffusion.conftest import Studio, found
-from velesio.backends.diffusion import infotext, picture_text
+from velesio import infotext, picture_text
 from velesio.jobs import Hires, Image, Inpaint, Outpaint, Variation
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from velesio.backends.diffusion import picture_text
+from velesio import picture_text
 from velesio.backends.diffusion.masks import Picture
 from velesio.errors import BadRequest
 

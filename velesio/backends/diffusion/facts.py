@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import velesio
-from velesio.backends.diffusion import infotext
+from velesio import infotext
 from velesio.jobs import Hires, Image, Inpaint
 
 if TYPE_CHECKING:

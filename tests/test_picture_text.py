@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from velesio.backends.diffusion import picture_text
+from velesio import picture_text
 
 TEXT = "ein Kätzchen, \N{CAT}\nSteps: 20, Sampler: Euler, Seed: 5"
 
