@@ -379,6 +379,7 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     prompt: str
     negative_prompt: str = ""
     width: int = 64
+    """With `height` also 0: the size that the model was made for, in the shape of the first of `init`."""
     height: int = 64
     steps: int = 20
     seed: int = -1
@@ -604,6 +605,7 @@ class ImageResult(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Checkpoint, its hash, sampler, schedule and whatever else the text names, by the names it uses."""
     notes: tuple[str, ...] = ()
     """What was done otherwise than asked, in words."""
+    prompt_tokens: int = 0
 
 
 class PromptResult(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -3,7 +3,17 @@
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http import embeddings, infill, llamacpp, openai_chat, openai_completions, openai_responses, rerank, tokens
+from velesio.http import (
+    embeddings,
+    infill,
+    llamacpp,
+    openai_chat,
+    openai_completions,
+    openai_images,
+    openai_responses,
+    rerank,
+    tokens,
+)
 from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.origin import Origin
 from velesio.jobs import Completed, ImageResult, JobState, Priority, TextResult
@@ -14,9 +24,10 @@ RECORD = JobRecord(
 )  # fmt: skip
 
 
-def test_every_text_route_has_a_form() -> None:
+def test_every_route_that_jobs_answer_has_a_form() -> None:
     """What can be asked directly can be asked for later."""
-    modules = (llamacpp, infill, openai_chat, openai_completions, openai_responses, tokens, embeddings, rerank)
+    texts = (llamacpp, infill, openai_chat, openai_completions, openai_responses, tokens, embeddings, rerank)
+    modules = (*texts, openai_images)
     paths = {route.path for module in modules for route in module.ROUTES}
     assert paths == set(FORMS)
 

@@ -8,10 +8,12 @@ import pytest
 from velesio.errors import BadRequest
 from velesio.http import (
     embeddings,
+    images_requests,
     infill,
     llamacpp,
     openai_chat,
     openai_completions,
+    openai_images,
     openai_predict,
     openai_responses,
     rerank,
@@ -47,6 +49,8 @@ VALUES: Mapping[str, Any] = {
     "documents": ["y"], "texts": ["y"], "query": "z", "top_n": 1, "return_text": True, "add_special": True,
     "parse_special": False, "with_pieces": True, "tokens": [7], "instructions": "Be brief.", "max_output_tokens": 7,
     "text": {"format": {"type": "json_object"}}, "reasoning": {"effort": "low"}, "metadata": {"a": "b"},
+    "size": "32x32", "quality": "high", "negative_prompt": "n", "steps": 7, "cfg_scale": 3.0, "sampler": "Heun",
+    "schedule": "karras", "partial_images": 2, "strength": 0.2, "image": "eA==", "images": ["eQ=="], "mask": "eA==",
 }  # fmt: skip
 """A value that asks for something, by field."""
 
@@ -75,6 +79,9 @@ READERS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], dict[str, Any], 
     "embeddings": (embeddings.read, {"input": "x"}, embeddings.API[0]),
     "rerank": (rerank.read, {"query": "x", "documents": ["x", "z"]}, rerank.API[0]),
     "tokenize": (tokens.read_tokenize, {"content": "x"}, tokens.API[0]),
+    "generations": (images_requests.read_generation, {"prompt": "x"}, openai_images.API[0]),
+    "edits": (images_requests.read_edit, {"prompt": "x", "image": "eg=="}, openai_images.API[1]),
+    "variations": (images_requests.read_variation, {"image": "eg=="}, openai_images.API[2]),
     "detokenize": (tokens.read_detokenize, {"tokens": [5]}, tokens.API[1]),
 }
 
@@ -91,8 +98,8 @@ def changed(route: str, name: str) -> dict[str, Any]:
     if name in special:
         value = special[name]
         return base | (value if isinstance(value, dict) else {name: value})
-    if name in {"content", "texts"} and name not in base:
-        base = {key: value for key, value in base.items() if key not in {"input", "documents"}}
+    if name in {"content", "texts", "images"} and name not in base:
+        base = {key: value for key, value in base.items() if key not in {"input", "documents", "image"}}
     return base | (BESIDE[name] if name in BESIDE else {name: VALUES[name]})
 
 

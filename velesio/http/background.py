@@ -37,6 +37,7 @@ from velesio.http.replay import Frames
 from velesio.http.wire import bad_field, convert, encode, json_response, read_object
 from velesio.jobs import (
     Cancelled,
+    Capability,
     Completed,
     Failed,
     Final,
@@ -74,6 +75,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     model: str
     params: Params
+    capability: Capability
     priority: Priority
     seconds: float
     """From now to its end, at most."""
@@ -84,7 +86,7 @@ async def create(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     asked = read(await read_object(request, gateway.server.max_body), gateway.server.background_timeout)
     key = key_of(request)
-    card = await find_model(request, asked.model, "text")
+    card = await find_model(request, asked.model, asked.capability)
     media.check(card, asked.params)
     job = Job.new(
         card.name,
@@ -131,6 +133,7 @@ def read(raw: Mapping[str, Any], longest: float) -> Asked:
         origin=Origin(asked.url, encode(body)),
         model=inner.model,
         params=inner.params[0],
+        capability=form.capability,
         priority=_priority(asked.priority),
         seconds=_seconds(asked.timeout, longest),
     )
@@ -327,7 +330,7 @@ API = (
     Operation(
         method="POST",
         paths=("/v1/jobs",),
-        summary="Queues in the background what a text route would answer.",
+        summary="Queues in the background what a route would answer.",
         notes="Fields that are not named here are refused. With an `Idempotency-Key` a repeated request gets the first "
         "one's job.",
         fields=FIELDS,

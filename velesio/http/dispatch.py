@@ -71,6 +71,8 @@ Numbered = tuple[int, Event]
 _CHARACTERS_PER_TOKEN = 4
 _ANSWER_TOKENS = 256
 """What an answer without a limit is taken to cost."""
+_PIXELS = 512 * 512
+"""What a picture whose size is left to the model is taken to have."""
 
 _R = TypeVar("_R", bound=Result)
 
@@ -198,7 +200,8 @@ def scaled(request: web.Request, params: Params) -> Params:
 def cost_of(params: Params) -> float:
     """Estimated tokens in thousands, prompt and answer together; megapixel-steps of a picture."""
     if isinstance(params, Image):
-        return max(0.001, params.width * params.height * params.steps * params.batch * _passes(params) / 1e6)
+        pixels = params.width * params.height or _PIXELS
+        return max(0.001, pixels * params.steps * params.batch * _passes(params) / 1e6)
     answer = 0
     if isinstance(params, TextParams):
         answer = params.max_tokens if params.max_tokens >= 0 else _ANSWER_TOKENS

@@ -10,7 +10,7 @@ from velesio.http.dispatch import checked, find_model, jobs_of
 from velesio.http.gateway import GATEWAY
 from velesio.http.idempotency import answers_to
 from velesio.http.wire import json_response, read_object
-from velesio.jobs import Aside, Result, TextResult
+from velesio.jobs import Aside, Capability, Result, TextResult
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -22,6 +22,8 @@ class Form(msgspec.Struct, frozen=True):
     """What was asked, model, id of the (first) job, results → the JSON of the answer without streaming."""
     result: type[Result] = TextResult
     """What each of its jobs gives."""
+    capability: Capability = "text"
+    """Of the models that answer."""
 
 
 class AsideAsked(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from velesio.http import embeddings, infill, llamacpp, openai_chat, openai_completions, openai_responses, rerank, tokens
+from velesio.http import (
+    embeddings,
+    infill,
+    llamacpp,
+    openai_chat,
+    openai_completions,
+    openai_images,
+    openai_responses,
+    rerank,
+    tokens,
+)
 from velesio.http.form import Form
 from velesio.http.origin import Origin
 from velesio.http.wire import bad_field
@@ -20,6 +30,7 @@ FORMS: Mapping[str, Form] = {
     **tokens.FORMS,
     **embeddings.FORMS,
     **rerank.FORMS,
+    **openai_images.FORMS,
 }
 """By path."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from velesio.backends.base import Work
-from velesio.backends.diffusion import given, preview, prompt, samplers, sizes
+from velesio.backends.diffusion import canvas, given, preview, prompt, samplers, sizes
 from velesio.backends.diffusion.calls import Applied, Setting
 from velesio.backends.diffusion.conditioning import Style
 from velesio.backends.diffusion.models import Models
@@ -133,6 +133,7 @@ class Request:
             maps=tuple(self.maps),
             facts=facts,
             notes=tuple(self.notes),
+            prompt_tokens=self.models.own.conditioner.tokens(self.prompt),
         )
 
     def _tell(self, index: int, clean: Tensor) -> None:
@@ -153,6 +154,8 @@ class Request:
             if not params.init:
                 raise BadRequest("outpainting needs a picture to begin with", param="init")
             width, height = given.outpainted_size(params.init[0], params.outpaint, plan.factor)
+        elif not (width or height):
+            width, height = self._own_size()
         if params.inpaint is not None and not params.init:
             raise BadRequest("inpainting needs a picture to begin with", param="init")
         return sizes.planned(
@@ -164,6 +167,14 @@ class Request:
             most=options.max_pixels,
             enlarge=options.enlarge,
         )
+
+    def _own_size(self) -> Size:
+        """What is drawn where no size is asked for."""
+        native = self.options.native or self.plan.size
+        if not self.params.init:
+            return Size(native, native)
+        picture = canvas.read(self.params.init[0], "init")
+        return sizes.shaped(Size(picture.width, picture.height), native, self.plan.factor)
 
     def _adapters(self, tags: tuple[prompt.Tag, ...]) -> tuple[Applied, ...]:
         """Those that the prompt and the job name; what does not fit is left out with a note."""

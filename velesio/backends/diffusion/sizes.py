@@ -98,6 +98,11 @@ def checked(size: Size, most: int) -> Size:
     return size
 
 
+def shaped(like: Size, native: int, factor: int) -> Size:
+    """About as many pixels as a model made for `native` by `native` of them draws, in the shape of another size."""
+    return _scaled(like, native / math.sqrt(like.pixels), factor)
+
+
 def target(first: Size, hires: Hires, factor: int) -> Size:
     """What the second pass draws: by the scale, by one side, or by both."""
     width, height = hires.width, hires.height

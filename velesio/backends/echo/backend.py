@@ -1,5 +1,6 @@
 """The echo plug-in: models from configuration, an engine that repeats what it is told."""
 
+import hashlib
 import os
 import re
 import time
@@ -24,6 +25,7 @@ from velesio.jobs import (
     Failed,
     Image,
     ImageResult,
+    Preview,
     Prompt,
     Started,
     TextParams,
@@ -34,6 +36,8 @@ from velesio.jobs import (
 
 _SWITCH = re.compile(r"\[\[\s*(?:after\s+(\d+)\s+)?(\w+)\s*([^\]]*)\]\]\s?")
 _WORD = re.compile(r"\s*\S+|\s+$")
+_SIDE = 64
+"""Pixels of a picture whose size is left to the model."""
 _ACTIONS = {"raise", "hang", "crash", "fail", "retry"}
 
 
@@ -187,9 +191,7 @@ class _Answer:
             return failed
         params = self.work.job.params
         if isinstance(params, Image):
-            seed = max(params.seed, 0)
-            picture = draw(f"{self._prompt}|{params.negative_prompt}", seed, params.width, params.height)
-            return Completed(ImageResult((picture,), (seed,)))
+            return Completed(self._drawn(params))
         if not self._ended:
             text = self._speak()
             self.due = time.monotonic() + self._pause
@@ -198,6 +200,20 @@ class _Answer:
                 self._pending.clear()
         assert isinstance(params, TextParams)  # noqa: S101 - narrows for the type checker
         return self._completed(params) if self._ended else None
+
+    def _drawn(self, params: Image) -> ImageResult:
+        """Pictures that depend on the texts, the given files and the seed; a preview is the picture itself."""
+        text = f"{self._prompt}|{params.negative_prompt}"
+        for file in (*params.init, *([params.inpaint.mask] if params.inpaint else ())):
+            text += f"|{hashlib.blake2b(file, digest_size=8).hexdigest()}"
+        width, height = params.width or _SIDE, params.height or _SIDE
+        seeds = tuple(max(params.seed, 0) + index for index in range(params.batch))
+        pictures = tuple(draw(text, seed, width, height) for seed in seeds)
+        if params.preview_every and self.work.job.stream:
+            for done in range(params.preview_every, params.steps, params.preview_every):
+                for index, picture in enumerate(pictures):
+                    self.work.emit(Preview(picture, index, done, params.steps))
+        return ImageResult(pictures, seeds, width=width, height=height, prompt_tokens=self.prompt_tokens)
 
     @property
     def _ended(self) -> bool:
