@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "velesio"
 
 LEAVES = {"jobs", "errors", "config", "metrics", "states"}
-TEXTS = {"infotext", "picture_text"}
-"""What files of pictures say: standard library only, for workers and gateways."""
+TEXTS = {"comments", "infotext", "picture_text"}
+"""What prompts and files of pictures say: standard library only, for workers and gateways."""
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "config": {"errors"},
     "table": set(),
     "states": set(),
+    "comments": set(),
     "infotext": set(),
     "picture_text": set(),
     "jobs": set(),

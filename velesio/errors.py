@@ -6,6 +6,7 @@ VelesioError (500 internal_error)
 │   ├── ContextExceeded (400 context_length_exceeded)
 │   ├── Unsupported (501 not_supported)
 │   ├── BodyTooLarge (413 body_too_large)
+│   ├── Unprocessable (422 unprocessable)
 │   └── NotFound (404 not_found)
 │       ├── ModelNotFound (404 model_not_found)
 │       └── JobNotFound (404 job_not_found)
@@ -97,6 +98,13 @@ class BodyTooLarge(BadRequest):
 
     code = "body_too_large"
     status = 413
+
+
+class Unprocessable(BadRequest):
+    """Values of the request are not what they should be."""
+
+    code = "unprocessable"
+    status = 422
 
 
 class NotFound(BadRequest):

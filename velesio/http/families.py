@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from velesio.errors import ContextExceeded, QueueFull, Unavailable, VelesioError
+from velesio.errors import ContextExceeded, NotFound, QueueFull, Unavailable, Unprocessable, VelesioError
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -64,10 +64,20 @@ def _anthropic(error: VelesioError) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": error.message} | error.details}
 
 
+def _a1111(error: VelesioError) -> dict[str, Any]:
+    if type(error) is NotFound or error.status == 405:
+        # What its framework says of addresses.
+        return {"detail": "Not Found" if error.status == 404 else "Method Not Allowed"}
+    if isinstance(error, Unprocessable) and "detail" in error.details:
+        return {"detail": error.details["detail"]}
+    return {"error": "HTTPException", "detail": error.message, "body": "", "errors": ""} | error.details
+
+
 NATIVE = Family("llama.cpp", _native, tells_methods=False)
 OPENAI = Family("openai", _openai, tells_methods=True)
 OLLAMA = Family("ollama", _ollama, tells_methods=True)
 ANTHROPIC = Family("anthropic", _anthropic, tells_methods=True)
+A1111 = Family("a1111", _a1111, tells_methods=True)
 
 _PLACES = {
     "/chat/completions": OPENAI,
@@ -83,6 +93,8 @@ _PLACES = {
     "/generate": OLLAMA,
     "/tags": OLLAMA,
     "/embed": OLLAMA,
+    "/sdapi": A1111,
+    "/internal": A1111,
 }
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from velesio.config import ServerSection
 from velesio.errors import ShuttingDown, VelesioError
 from velesio.http.keys import Credential, KeyRing
+from velesio.http.live import Live
 from velesio.http.pace import Pace
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
@@ -58,6 +59,7 @@ class Gateway:
         self.ports: dict[int, str] = {}
         """Further ports: whose clients look there by default."""
         self.pace = Pace()
+        self.live = Live()
         self.draining = False
         self.answers: set[Stream] = set()
         self._idle = asyncio.Event()

@@ -25,6 +25,11 @@ from velesio.http import (
     props,
     rerank,
     router,
+    sdapi,
+    sdapi_lists,
+    sdapi_progress,
+    sdapi_settings,
+    sdapi_tools,
     slots,
     status,
     streams,
@@ -113,10 +118,27 @@ EARLIER = Page(
     name="earlier",
     title="The earlier Velesio server's API",
     intro="""
-Routes that its clients still ask: Ollama's requests without `/api`, answered whole by default. What its documentation
-says of `/models`, `/queue/status` and `/health` stands in the answers of these routes beside what others read there.
+Routes that its clients still ask: Ollama's requests without `/api`, answered whole by default, and the list of image
+models. What its documentation says of `/models`, `/queue/status` and `/health` stands in the answers of these routes
+beside what others read there.
 """,
-    operations=earlier.API,
+    operations=(*earlier.API, *sdapi_lists.EARLIER),
+)
+SDAPI = Page(
+    name="sdapi",
+    title="A1111's API",
+    intro="""
+What clients of AUTOMATIC1111's web UI find here, also at port 7860 ([ports](../ports.md)). Many requests are drawn at
+once. Options, the chosen model, progress, interrupt and skip are those of the key that asks (a bearer token, or the
+password of HTTP Basic), and `?id_task=` narrows them to the request with that `force_task_id`. The header
+`X-Velesio-Job-Id` names the first job of a request. A client that leaves cancels its request.
+
+Errors are `{"error": "HTTPException", "detail", "body", "errors"}` with the HTTP status; values of a wrong type are 422
+with a list in `detail`. Unknown fields are passed over; an unknown model, sampler, schedule or upscaler is refused with
+the nearest names. Pictures are never fetched from addresses. Progress is told by the gateway that answers the request:
+behind a balancer of several, send both to the same one.
+""",
+    operations=(*sdapi.API, *sdapi_progress.API, *sdapi_settings.API, *sdapi_lists.API, *sdapi_tools.API),
 )
 VELESIO = Page(
     name="velesio",
@@ -127,7 +149,7 @@ text format, `GET /openapi.json` tells all of these pages as OpenAPI 3.1.
 """,
     operations=(*background.API, *status.API),
 )
-PAGES = (VELESIO, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, EARLIER)
+PAGES = (VELESIO, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, SDAPI, EARLIER)
 
 
 def operations() -> Iterator[Operation]:

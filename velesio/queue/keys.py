@@ -63,3 +63,7 @@ class Keys:
     def adapters(self, model: str) -> str:
         """String: scales of the model's LoRA adapters, where clients have set them."""
         return f"{self.root}lora:{model}"
+
+    def choices(self, owner: str) -> str:
+        """Hash: options that a client has set for its later requests."""
+        return f"{self.root}opt:{owner}"

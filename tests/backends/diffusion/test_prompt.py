@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velesio.backends.diffusion.prompt import BREAK, Part, Span, Tag, Wish, parts, spans, tags, wishes, without_comments
+from velesio.backends.diffusion.prompt import BREAK, Part, Span, Tag, Wish, parts, spans, tags, wishes
 
 LANGUAGE = st.text(alphabet="ab,.:|()[]\\<>10 BREAKAND\n", max_size=60)
 
@@ -96,11 +96,6 @@ def test_tags() -> None:
         Tag("four", 1.0, 1.0, "hypernet"),
     )
     assert tags("<lora:bad:much>") == ("", ())
-
-
-def test_comments() -> None:
-    """The end of a line after a `#` of its own goes."""
-    assert without_comments("a # b\nc\n# d\ne#f") == "a c\ne#f"
 
 
 @given(LANGUAGE)

@@ -24,7 +24,6 @@ _WEIGHT = re.compile(r"^(.*?)(?:\s*:\s*([-+]?(?:\d+\.?\d*|\.\d+)))?\s*$", re.DOT
 _NUMBER = re.compile(r"^\s*(\d+\.?\d*|\.\d+)\s*$")
 _EMPHASIS = re.compile(r"^(.*):\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*$", re.DOTALL)
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
-_COMMENT = re.compile(r"(?:^|(?<=\s))#.*(?:\n|$)", re.MULTILINE)
 _OPEN = {"(": ")", "[": "]"}
 MAX_DEPTH = 64
 """Brackets inside brackets; deeper ones are text."""
@@ -81,11 +80,6 @@ def _tag(kind: str, fields: list[str]) -> Tag | None:
     except ValueError:
         return None
     return Tag(fields[0].strip(), text, unet, "hypernet" if kind == "hypernet" else "lora", rank)
-
-
-def without_comments(text: str) -> str:
-    """The prompt without the `#…` ends of its lines."""
-    return _COMMENT.sub("", text)
 
 
 def wishes(text: str) -> tuple[Wish, ...]:

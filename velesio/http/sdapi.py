@@ -1,0 +1,183 @@
+"""A1111's API: pictures from texts and from pictures."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+
+from velesio.backends.base import ModelCard
+from velesio.errors import Conflict, JobCancelled, Unprocessable, Unsupported, VelesioError
+from velesio.http import sdapi_answers
+from velesio.http.dispatch import Answers, answers_to, checked, find_model, jobs_of, visible_cards
+from velesio.http.fields import Fields
+from velesio.http.gateway import CREDENTIAL, GATEWAY, JOB_ID
+from velesio.http.live import Owner, Round, Running
+from velesio.http.operations import OF_EVERY_JOB, Group, Operation
+from velesio.http.sdapi_answers import Drawn
+from velesio.http.sdapi_fields import BY_KIND, COMMON
+from velesio.http.sdapi_models import meant
+from velesio.http.sdapi_requests import Asked, Kind, read
+from velesio.http.sdapi_values import parse
+from velesio.http.wire import json_response, read_bytes
+from velesio.jobs import ImageResult
+from velesio.queue import choices
+
+
+def owner_of(request: web.Request) -> Owner:
+    """Whose progress, options and requests these are."""
+    credential = request[CREDENTIAL]
+    return credential.tenant, credential.name
+
+
+async def body_of(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a request, nulls included.
+
+    Raises:
+        BodyTooLarge, BadRequest
+        Unprocessable: it is none.
+    """
+    return parse(await read_bytes(request, request.app[GATEWAY].server.max_body))
+
+
+async def options_of(request: web.Request) -> dict[str, Any]:
+    """The options that the client has set."""
+    return await choices.read(request.app[GATEWAY].broker, "\0".join(owner_of(request)))
+
+
+async def keep_options(request: web.Request, changed: Mapping[str, Any]) -> None:
+    """Set some of them."""
+    await choices.write(request.app[GATEWAY].broker, "\0".join(owner_of(request)), changed)
+
+
+def image_cards(request: web.Request) -> list[ModelCard]:
+    """The image models that the key may use."""
+    cards = visible_cards(request.app[GATEWAY].registry, request[CREDENTIAL])
+    return [card for card in cards if card.capability == "image"]
+
+
+async def find_image_model(request: web.Request, name: str) -> ModelCard:
+    """The model that one of its names means.
+
+    Raises:
+        ModelNotFound, NoWorker, Forbidden: as `find_model`.
+    """
+    return await find_model(request, meant(image_cards(request), name) if name else "", "image")
+
+
+async def txt2img(request: web.Request) -> web.Response:
+    """`POST /sdapi/v1/txt2img`."""
+    return await _answer(request, "txt2img")
+
+
+async def img2img(request: web.Request) -> web.Response:
+    """`POST /sdapi/v1/img2img`."""
+    return await _answer(request, "img2img")
+
+
+async def _answer(request: web.Request, kind: Kind) -> web.Response:
+    asked = read(kind, await body_of(request), await options_of(request))
+    return json_response(await draw(request, asked))
+
+
+async def draw(request: web.Request, asked: Asked) -> dict[str, Any]:
+    """The pictures of a request, as A1111 tells them. A client that leaves cancels its jobs.
+
+    Raises:
+        VelesioError: the request was refused, or a job failed.
+    """
+    card = await find_image_model(request, asked.model)
+    jobs = jobs_of(request, card.name, asked.params, stream=True)
+    running = Running(asked.task, jobs, asked.params[0].steps)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(request.app[GATEWAY].live.following(owner_of(request), running))
+        all_answers = [await stack.enter_async_context(answers_to(request, [job])) for job in jobs]
+        request[JOB_ID] = jobs[0].id
+        results = await _follow_all(all_answers, running.rounds)
+    if asked.keep:
+        await keep_options(request, asked.keep)
+    drawn = [
+        Drawn(params=params, result=result, preview=each.preview)
+        for params, result, each in zip(asked.params, results, running.rounds, strict=True)
+    ]
+    return sdapi_answers.write(asked, card.name, drawn, running.stamp)
+
+
+async def _follow_all(all_answers: Sequence[Answers], rounds: Sequence[Round]) -> list[ImageResult | None]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_follow(answers, each)) for answers, each in zip(all_answers, rounds, strict=True)
+            ]
+    except ExceptionGroup as failed:
+        raise _first(failed) from None
+    return [task.result() for task in tasks]
+
+
+def _first(failed: ExceptionGroup[Exception]) -> Exception:
+    """The failure that is told: one that Velesio has words for, if there is one."""
+    known = [error for error in failed.exceptions if isinstance(error, VelesioError)]
+    return (known or failed.exceptions)[0]
+
+
+async def _follow(answers: Answers, each: Round) -> ImageResult | None:
+    """What a job gave; None: its client stopped it."""
+    try:
+        async for batch in answers:
+            for _, event in batch:
+                each.see(event)
+    except JobCancelled:
+        if not each.stopped:
+            raise
+        return None
+    finally:
+        each.over = True
+    return checked(answers.results[0], ImageResult)
+
+
+ROUTES = [web.post("/sdapi/v1/txt2img", txt2img), web.post("/sdapi/v1/img2img", img2img)]
+
+_ERRORS = (*OF_EVERY_JOB, Unprocessable, Unsupported, Conflict)
+_SHARED = Group("Fields of both", COMMON)
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+_EXAMPLES: Mapping[Kind, dict[str, Any]] = {
+    "txt2img": {"prompt": "a red fox", "steps": 20, "width": 64, "height": 64, "seed": 7, "subseed": 1},
+    "img2img": {"prompt": "a red fox", "init_images": [_PICTURE], "steps": 20, "seed": 7, "subseed": 1},
+}
+
+
+def _own(kind: Kind) -> Fields:
+    return {name: field for name, field in BY_KIND[kind].items() if name not in COMMON}
+
+
+def _example(kind: Kind) -> dict[str, Any]:
+    asked = read(kind, _EXAMPLES[kind], {})
+    result = ImageResult((b"\x89PNG",), (7,), (1,), ("a red fox\nSteps: 20, Sampler: Euler, Seed: 7",), 64, 64)
+    drawn = [Drawn(params=asked.params[0], result=result)]
+    written = sdapi_answers.write(asked, "velesio-demo", drawn, "20261125120000")
+    written["parameters"] |= {"force_task_id": None}
+    return written
+
+
+def _operation(kind: Kind, summary: str) -> Operation:
+    return Operation(
+        method="POST",
+        paths=(f"/sdapi/v1/{kind}",),
+        summary=summary,
+        fields=_own(kind),
+        groups=(_SHARED,),
+        example=_EXAMPLES[kind],
+        answer=lambda: _example(kind),
+        nullable=tuple(name for name in BY_KIND[kind]),
+        errors=_ERRORS,
+    )
+
+
+API = (
+    _operation(
+        "txt2img",
+        "Draws pictures. `info` is JSON as a text; `images` are PNG files whose text says how they were made.",
+    ),
+    _operation("img2img", "Draws given pictures anew, or a part of them."),
+)

@@ -1,0 +1,174 @@
+"""A1111's lists: what there is to choose from, as the workers tell it."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from velesio.backends.base import ModelCard
+from velesio.http import sdapi_names, sdapi_scripts
+from velesio.http.operations import OF_EVERY_ROUTE, Operation
+from velesio.http.sdapi import image_cards
+from velesio.http.sdapi_models import described
+from velesio.http.wire import json_response
+
+_Cards = Sequence[ModelCard]
+
+
+def _union(cards: _Cards, key: str, otherwise: Sequence[str] = ()) -> list[str]:
+    """What the cards' facts list under a key, each once, in the order in which they come."""
+    names = dict.fromkeys(str(name) for card in cards for name in card.meta.get(key, ()))
+    return list(names) or list(otherwise)
+
+
+def _sd_models(cards: _Cards) -> Any:
+    return [described(card) for card in cards]
+
+
+def _samplers(cards: _Cards) -> Any:
+    return [sdapi_names.sampler(name) for name in _union(cards, "samplers", tuple(sdapi_names.SAMPLERS))]
+
+
+def _schedulers(cards: _Cards) -> Any:
+    return [sdapi_names.scheduler(label) for label in _union(cards, "schedules", tuple(sdapi_names.SCHEDULERS))]
+
+
+def _upscalers(cards: _Cards) -> Any:
+    names = [*sdapi_names.PLAIN_UPSCALERS, *_union(cards, "upscalers")]
+    return [sdapi_names.upscaler(name) for name in names]
+
+
+def _latent_modes(_: _Cards) -> Any:
+    return [{"name": name} for name in sdapi_names.LATENT_MODES]
+
+
+def _vaes(cards: _Cards) -> Any:
+    return [{"model_name": name, "filename": name} for name in _union(cards, "vaes")]
+
+
+def _loras(cards: _Cards) -> Any:
+    return [{"name": name, "alias": name, "path": name, "metadata": {}} for name in _union(cards, "loras")]
+
+
+def _embeddings(cards: _Cards) -> Any:
+    unknown = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": None, "vectors": None}
+    return {"loaded": dict.fromkeys(_union(cards, "embeddings"), unknown), "skipped": {}}
+
+
+def _scripts(_: _Cards) -> Any:
+    return {kind: [*names, *sdapi_scripts.ALWAYS_ON] for kind, names in sdapi_scripts.SELECTABLE.items()}
+
+
+def _script_info(_: _Cards) -> Any:
+    named = [
+        {"name": name, "is_alwayson": False, "is_img2img": kind == "img2img", "args": _OUTPAINTING}
+        for kind, names in sdapi_scripts.SELECTABLE.items()
+        for name in names
+    ]
+    always = [
+        {"name": name, "is_alwayson": True, "is_img2img": kind == "img2img", "args": []}
+        for kind in sdapi_scripts.SELECTABLE
+        for name in sdapi_scripts.ALWAYS_ON
+    ]
+    return named + always
+
+
+def _argument(label: str, value: Any, **limits: Any) -> dict[str, Any]:
+    return {"label": label, "value": value, "minimum": None, "maximum": None, "step": None, "choices": None} | limits
+
+
+_OUTPAINTING = [
+    _argument("Pixels to expand", 128, minimum=1, maximum=4096, step=1),
+    _argument("Mask blur", 4, minimum=0, maximum=64, step=1),
+    _argument("Masked content", "fill", choices=["fill", "original", "latent noise", "latent nothing"]),
+    _argument("Outpainting direction", ["left", "right", "up", "down"], choices=["left", "right", "up", "down"]),
+]
+
+
+def _nothing(_: _Cards) -> Any:
+    return []
+
+
+def _flags(_: _Cards) -> Any:
+    return {
+        "api": True, "api_auth": None, "api_log": False, "api_server_stop": False, "ckpt": None, "ckpt_dir": None,
+        "listen": False, "lowvram": False, "medvram": False, "medvram_sdxl": False, "nowebui": True, "port": None,
+        "share": False, "vae_dir": None, "xformers": False,
+    }  # fmt: skip
+
+
+def _memory(_: _Cards) -> Any:
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+        ram: dict[str, Any] = {"free": free, "used": total - free, "total": total}
+    except (ValueError, OSError) as error:  # systems that do not tell
+        ram = {"error": str(error)}
+    return {"ram": ram, "cuda": {"error": "the gateway has no GPU; velesio doctor tells the workers' devices"}}
+
+
+LISTS: dict[str, tuple[Callable[[_Cards], Any], str]] = {
+    "sd-models": (_sd_models, "Image models that the key may use. Hashes stand in the pictures' texts."),
+    "sd-vae": (_vaes, "VAEs that may replace a model's own."),
+    "samplers": (_samplers, "Samplers."),
+    "schedulers": (_schedulers, "Noise schedules."),
+    "upscalers": (_upscalers, "Upscalers of pictures."),
+    "latent-upscale-modes": (_latent_modes, "Upscalers of latents."),
+    "loras": (_loras, "LoRAs."),
+    "embeddings": (_embeddings, "Textual inversions."),
+    "hypernetworks": (_nothing, "None: they are not supported."),
+    "face-restorers": (_nothing, "None: faces are not restored."),
+    "realesrgan-models": (_nothing, "None: their files are among the upscalers."),
+    "prompt-styles": (_nothing, "None: styles are the client's."),
+    "scripts": (_scripts, "Names of scripts."),
+    "script-info": (_script_info, "Scripts and their arguments."),
+    "extensions": (_nothing, "None."),
+    "cmd-flags": (_flags, "Flags that clients look at, as if they had been given."),
+    "memory": (_memory, "Bytes of this machine's memory."),
+}
+"""By the last part of the path."""
+
+
+def _handler(list_of: Callable[[_Cards], Any]) -> Any:
+    async def handle(request: web.Request) -> web.Response:
+        return json_response(list_of(image_cards(request)))
+
+    return handle
+
+
+async def earlier_models(request: web.Request) -> web.Response:
+    """`GET /api/sd-models`: as the earlier Velesio server had it."""
+    return json_response(_sd_models(image_cards(request)))
+
+
+ROUTES = [
+    *(web.get(f"/sdapi/v1/{name}", _handler(of)) for name, (of, _) in LISTS.items()),
+    web.get("/api/sd-models", earlier_models),
+]
+
+_CARD = ModelCard(
+    name="dreams",
+    backend="diffusion",
+    capability="image",
+    meta={"file": "dreams.safetensors", "vaes": ["soft"], "loras": ["ink"], "embeddings": ["fluff"]},
+)
+
+
+def _operation(path: str, of: Callable[[_Cards], Any], summary: str) -> Operation:
+    shown = None if of is _memory else (lambda: of([_CARD]))
+    if of in {_samplers, _schedulers}:
+        shown = lambda: of([_CARD])[:2]  # noqa: E731 - two entries show what the others are like
+    return Operation(
+        method="GET",
+        paths=(path,),
+        summary=summary,
+        answer=shown,
+        answers=Any,
+        nullable=("hash", "sha256", "config", "aliases", "model_name", "model_path", "model_url"),
+        errors=OF_EVERY_ROUTE,
+    )
+
+
+API = tuple(_operation(f"/sdapi/v1/{name}", of, summary) for name, (of, summary) in LISTS.items())
+EARLIER = (_operation("/api/sd-models", _sd_models, "As `GET /sdapi/v1/sd-models`."),)

@@ -1,0 +1,269 @@
+"""Requests for pictures in A1111's words, read: what is asked of the jobs, and what the answer tells again."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from velesio import comments, infotext
+from velesio.errors import NotFound
+from velesio.http import sdapi_options, sdapi_scripts
+from velesio.http.fields import refuse
+from velesio.http.sdapi_defaults import DEFAULTS
+from velesio.http.sdapi_fields import BY_KIND, NEVER_NULL, NOT_TOLD, TOLD
+from velesio.http.sdapi_pictures import decoded
+from velesio.http.sdapi_values import read as read_values
+from velesio.http.wire import bad_field
+from velesio.jobs import Hires, Image, Inpaint, Solving, Variation
+
+Kind = Literal["txt2img", "img2img"]
+
+_SEEDS = 4294967294
+"""Seeds that are drawn lie below this."""
+_MOST_ROUNDS = 100
+_TASK = re.compile(r"[ -~]{1,200}")
+_SAME = {"", "none", "use same sampler", "use same scheduler", "use same checkpoint"}
+_RESIZES: tuple[Literal["stretch", "crop", "fill", "latent"], ...] = ("stretch", "crop", "fill", "latent")
+_CONTENTS: tuple[Literal["fill", "original", "noise", "nothing"], ...] = ("fill", "original", "noise", "nothing")
+_TEXTS: Mapping[str, str] = {
+    "Steps": "steps", "Sampler": "sampler_name", "Schedule type": "scheduler", "CFG scale": "cfg_scale",
+    "Seed": "seed", "Size-1": "width", "Size-2": "height", "Variation seed": "subseed",
+    "Variation seed strength": "subseed_strength", "Seed resize from-1": "seed_resize_from_w",
+    "Seed resize from-2": "seed_resize_from_h", "Denoising strength": "denoising_strength", "Tiling": "tiling",
+    "Sigma churn": "s_churn", "Sigma tmin": "s_tmin", "Sigma tmax": "s_tmax", "Sigma noise": "s_noise",
+    "NGMS": "s_min_uncond", "Refiner": "refiner_checkpoint", "Refiner switch at": "refiner_switch_at",
+    "Eta": "eta", "Eta DDIM": "eta",
+    "Hires upscale": "hr_scale", "Hires steps": "hr_second_pass_steps", "Hires upscaler": "hr_upscaler",
+    "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y", "Hires sampler": "hr_sampler_name",
+    "Hires schedule type": "hr_scheduler", "Hires checkpoint": "hr_checkpoint_name", "Hires prompt": "hr_prompt",
+    "Hires negative prompt": "hr_negative_prompt",
+}  # fmt: skip
+"""Fields by the names that a picture's text has for them."""
+_TEXTS_OF_OPTIONS: Mapping[str, str] = {
+    "Model": sdapi_options.MODEL, "VAE": "sd_vae", "Clip skip": "CLIP_stop_at_last_layers", "Emphasis": "emphasis",
+    "RNG": "randn_source", "ENSD": "eta_noise_seed_delta", "Schedule min sigma": "sigma_min",
+    "Schedule max sigma": "sigma_max", "Schedule rho": "rho", "Noise multiplier": "initial_noise_multiplier",
+    "Discard penultimate sigma": "always_discard_next_to_last_sigma", "SGM noise multiplier": "sgm_noise_multiplier",
+    "Extra noise": "img2img_extra_noise", "Skip Early CFG": "skip_early_cond",
+}  # fmt: skip
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, read."""
+
+    kind: Kind
+    model: str
+    """By any of its names; empty: the first one."""
+    params: tuple[Image, ...]
+    """One for each of `n_iter`."""
+    values: dict[str, Any]
+    """Every field, after defaults."""
+    task: str
+    keep: dict[str, Any]
+    """Options that stay set afterwards."""
+
+
+def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any]) -> Asked:
+    """A request from its body; `stored` are the options that the client has set.
+
+    Raises:
+        BadRequest: naming the field; Unprocessable where its value has a wrong type.
+        Unsupported: it asks for something that is not there.
+    """
+    fields = BY_KIND[kind]
+    raw, of_text = _filled(kind, raw)
+    refuse(raw, fields)
+    values = read_values(raw, fields, NEVER_NULL)
+    overrides = of_text | sdapi_options.overriding(values["override_settings"])
+    options = dict(DEFAULTS) | dict(stored) | overrides
+    first = _image(kind, values, options)
+    return Asked(
+        kind=kind,
+        model=options[sdapi_options.MODEL] or "",
+        params=_rounds(first, values["n_iter"]),
+        values=values,
+        task=_task(kind, values["force_task_id"]),
+        keep={} if values["override_settings_restore_afterwards"] else overrides,
+    )
+
+
+def _filled(kind: Kind, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The body with what the picture text in `infotext` says of fields that it does not have; options of that text."""
+    # An empty seed means any, which A1111's forms send.
+    given = {name: value for name, value in raw.items() if not (name in {"seed", "subseed"} and value == "")}
+    if not given.get("infotext"):
+        return given, {}
+    text = infotext.parse(str(given["infotext"]))
+    told = {"prompt": text.prompt, "negative_prompt": text.negative_prompt}
+    told |= {field: text.parameters[key] for key, field in _TEXTS.items() if key in text.parameters}
+    if kind == "txt2img" and ("Hires upscale" in text.parameters or "Hires resize-1" in text.parameters):
+        told["enable_hr"] = "true"
+    # What stands in texts for values of their own, as `Schedule type: Uniform`, is a name that fields know.
+    options = {key: text.parameters[name] for name, key in _TEXTS_OF_OPTIONS.items() if name in text.parameters}
+    known = BY_KIND[kind]
+    return {name: value for name, value in told.items() if name in known} | given, sdapi_options.checked(options)
+
+
+def _task(kind: Kind, asked: str | None) -> str:
+    task = asked or f"task({kind}-{secrets.token_hex(4)})"
+    if not _TASK.fullmatch(task):
+        raise bad_field("force_task_id", "expected 1 to 200 printable ASCII characters")
+    return task
+
+
+def _rounds(first: Image, count: int) -> tuple[Image, ...]:
+    """One job for each iteration; together they are what one job of all pictures would be."""
+    if not 1 <= count <= _MOST_ROUNDS:
+        raise bad_field("n_iter", f"is {count}; it must lie between 1 and {_MOST_ROUNDS}")
+    rounds = []
+    for number in range(count):
+        begin = number * first.batch
+        varied = msgspec.structs.replace(first.variation, seed=first.variation.seed + begin)
+        seed = first.seed if first.variation.strength else first.seed + begin
+        rounds.append(msgspec.structs.replace(first, seed=seed, variation=varied))
+    return tuple(rounds)
+
+
+def _image(kind: Kind, values: Mapping[str, Any], options: Mapping[str, Any]) -> Image:
+    given: dict[str, Any] = sdapi_options.image_fields(options)
+    for field, name in (("tiling", "tiling"), ("noise_multiplier", "initial_noise_multiplier")):
+        if values.get(name) is not None:
+            given[field] = values[name]
+    image = Image(
+        prompt=comments.without(values["prompt"]),
+        negative_prompt=comments.without(values["negative_prompt"]),
+        width=_side(values, "width"),
+        height=_side(values, "height"),
+        steps=values["steps"],
+        seed=_seed(values, "seed"),
+        cfg=values["cfg_scale"],
+        sampler=values["sampler_name"] or values["sampler_index"] or "Euler",
+        schedule=_other(values["scheduler"]),
+        batch=_batch(values),
+        variation=Variation(
+            seed=_seed(values, "subseed"),
+            strength=min(max(values["subseed_strength"], 0.0), 1.0),
+            from_width=max(values["seed_resize_from_w"], 0),
+            from_height=max(values["seed_resize_from_h"], 0),
+        ),
+        solving=_solving(values, options),
+        refiner=_other(values["refiner_checkpoint"]),
+        refiner_at=0.8 if values["refiner_switch_at"] is None else values["refiner_switch_at"],
+        apply_tags=not values["disable_extra_networks"],
+        controls=sdapi_scripts.controls(values["alwayson_scripts"]),
+        outpaint=sdapi_scripts.outpaint(kind, values["script_name"], values["script_args"]),
+        preview_every=sdapi_options.preview_every(options),
+        **given,
+    )
+    return _enlarged(image, values) if kind == "txt2img" else _redrawn(image, values, options)
+
+
+def _side(values: Mapping[str, Any], name: str) -> int:
+    found: int = values[name]
+    if not 1 <= found <= 65536:
+        raise bad_field(name, f"is {found}; it must lie between 1 and 65536 pixels")
+    return found
+
+
+def _batch(values: Mapping[str, Any]) -> int:
+    found: int = values["batch_size"]
+    if found < 1:
+        raise bad_field("batch_size", f"is {found}; it must be at least 1")
+    return found
+
+
+def _seed(values: Mapping[str, Any], name: str) -> int:
+    found: int = values[name]
+    if found > 2**62:
+        raise bad_field(name, "must be less than 2^62")
+    return found if found >= 0 else secrets.randbelow(_SEEDS)
+
+
+def _other(name: str | None) -> str:
+    """A name that may say "the same"."""
+    return "" if name is None or name.lower() in _SAME else name
+
+
+def _solving(values: Mapping[str, Any], options: Mapping[str, Any]) -> Solving:
+    given = sdapi_options.solving_fields(options)
+    for name in ("s_min_uncond", "s_churn", "s_tmin", "s_tmax", "s_noise"):
+        if values[name] is not None:
+            given[name] = values[name]
+    if values["eta"] is not None:
+        given |= {"eta": values["eta"], "eta_ddim": values["eta"]}
+    return Solving(**given)
+
+
+def _enlarged(image: Image, values: Mapping[str, Any]) -> Image:
+    if not values["enable_hr"]:
+        return image
+    hires = Hires(
+        scale=values["hr_scale"],
+        width=max(values["hr_resize_x"], 0),
+        height=max(values["hr_resize_y"], 0),
+        upscaler=values["hr_upscaler"] or "Latent",
+        steps=max(values["hr_second_pass_steps"], 0),
+        denoising=values["denoising_strength"],
+        sampler=_other(values["hr_sampler_name"]),
+        schedule=_other(values["hr_scheduler"]),
+        prompt=comments.without(values["hr_prompt"]),
+        negative_prompt=comments.without(values["hr_negative_prompt"]),
+        checkpoint=_other(values["hr_checkpoint_name"]),
+    )
+    first = values["firstphase_width"], values["firstphase_height"]
+    if any(side > 0 for side in first):
+        hires = msgspec.structs.replace(hires, width=image.width, height=image.height)
+        width, height = (
+            side if side > 0 else own for side, own in zip(first, (image.width, image.height), strict=True)
+        )
+        image = msgspec.structs.replace(image, width=width, height=height)
+    return msgspec.structs.replace(image, hires=hires)
+
+
+def _redrawn(image: Image, values: Mapping[str, Any], options: Mapping[str, Any]) -> Image:
+    if not values["init_images"]:
+        raise InitImageMissing
+    files = tuple(decoded(each, f"init_images[{index}]") for index, each in enumerate(values["init_images"]))
+    return msgspec.structs.replace(
+        image,
+        init=files if len(files) == image.batch else files[:1],
+        denoising=values["denoising_strength"],
+        resize=_of(_RESIZES, values, "resize_mode"),
+        inpaint=_inpaint(values, options) if values["mask"] else None,
+    )
+
+
+class InitImageMissing(NotFound):
+    """Init image not found: send `init_images`"""
+
+
+def _inpaint(values: Mapping[str, Any], options: Mapping[str, Any]) -> Inpaint:
+    both = values["mask_blur"]
+    return Inpaint(
+        mask=decoded(values["mask"], "mask"),
+        blur_x=float(values["mask_blur_x"] if both is None else both),
+        blur_y=float(values["mask_blur_y"] if both is None else both),
+        hard=values["mask_round"],
+        invert=bool(values["inpainting_mask_invert"]),
+        content=_of(_CONTENTS, values, "inpainting_fill"),
+        only_masked=values["inpaint_full_res"],
+        padding=max(values["inpaint_full_res_padding"], 0),
+        mask_weight=options["inpainting_mask_weight"],
+    )
+
+
+def _of(words: tuple[Any, ...], values: Mapping[str, Any], name: str) -> Any:
+    found = values[name]
+    if found not in range(len(words)):
+        raise bad_field(name, f"is {found}; it must lie between 0 and {len(words) - 1}")
+    return words[found]
+
+
+def told(asked: Asked) -> dict[str, Any]:
+    """The `parameters` of the answer: what was asked after defaults, without the pictures."""
+    values = {name: value for name, value in asked.values.items() if name not in NOT_TOLD}
+    if asked.kind == "img2img" and not asked.values["include_init_images"]:
+        values |= {"init_images": None, "mask": None}
+    return values | {name: value for name, value in TOLD.items() if name in values and values[name] is None}
