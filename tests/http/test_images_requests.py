@@ -147,7 +147,7 @@ def test_previews_are_at_most_as_many_as_wanted(steps: int, wanted: int, strengt
     assert len(before_the_last) >= min(wanted, 1) or computed < 2
 
 
-@given(st.dictionaries(st.sampled_from(sorted({*GENERATION, *EDIT})), ANYTHING, max_size=4))
+@given(st.dictionaries(st.sampled_from(sorted({*GENERATION, *EDIT})), ANYTHING, max_size=2))
 def test_any_body_is_read_or_refused(raw: dict[str, Any]) -> None:
     """Nothing else happens."""
     raw = {name: value for name, value in raw.items() if value is not None}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from velesio.backends.diffusion.sizes import Size, planned
+from velesio.backends.diffusion.sizes import Size, planned, shaped
 from velesio.errors import BadRequest
 from velesio.jobs import Hires
 
@@ -67,3 +67,18 @@ def test_enlarging_is_an_option() -> None:
     """`never` draws whatever is asked for, `always` enlarges large models' pictures too."""
     assert plan(512, 512, native=64, enlarge="never").drawn == (512, 512)
     assert plan(1024, 1024, enlarge="always").drawn == (512, 512)
+
+
+@pytest.mark.parametrize(
+    ("like", "native", "size"),
+    [
+        ((512, 512), 512, (512, 512)),
+        ((96, 64), 64, (72, 48)),
+        ((4000, 3000), 512, (584, 440)),
+        ((1, 4000), 64, (8, 4040)),
+        ((10, 10), 64, (64, 64)),
+    ],
+)
+def test_a_size_in_the_shape_of_another(like: Any, native: int, size: Any) -> None:
+    """Whole latents, no more pixels than the model was made for, unless a side is as short as can be."""
+    assert shaped(Size(*like), native, 8) == size

@@ -99,8 +99,9 @@ def checked(size: Size, most: int) -> Size:
 
 
 def shaped(like: Size, native: int, factor: int) -> Size:
-    """About as many pixels as a model made for `native` by `native` of them draws, in the shape of another size."""
-    return _scaled(like, native / math.sqrt(like.pixels), factor)
+    """Hardly fewer pixels than the `native` by `native` that a model was made for, in the shape of another size."""
+    share = native / math.sqrt(like.pixels)
+    return _floored(Size(int(like.width * share), int(like.height * share)), factor)
 
 
 def target(first: Size, hires: Hires, factor: int) -> Size:
