@@ -56,6 +56,7 @@ class PortsSection(Section, frozen=True, kw_only=True):
 
     llamacpp: Port | Literal["auto"] = "auto"
     llamacpp_origins: tuple[str, ...] = ("*",)
+    sdapi: Port | Literal["auto"] = "auto"
     ollama: Port = 0
     unity: Port = 0
 
@@ -365,8 +366,8 @@ def _check(config: Config) -> None:
 
 def _check_ports(config: Config) -> None:
     named = {"server.port": config.server.port, "ports.ollama": config.ports.ollama, "ports.unity": config.ports.unity}
-    if config.ports.llamacpp != "auto":
-        named["ports.llamacpp"] = config.ports.llamacpp
+    usual = {"ports.llamacpp": config.ports.llamacpp, "ports.sdapi": config.ports.sdapi}
+    named |= {name: port for name, port in usual.items() if port != "auto"}
     taken: dict[int, str] = {}
     for name, port in named.items():
         if port and port in taken:

@@ -42,11 +42,13 @@ def free(taken: int) -> int:
 @pytest.mark.parametrize(
     ("ports", "standalone", "expected"),
     [
-        (PortsSection(), True, {"llamacpp": 1337}),
+        (PortsSection(), True, {"llamacpp": 1337, "sdapi": 7860}),
         (PortsSection(), False, {}),
-        (PortsSection(llamacpp=0), True, {}),
+        (PortsSection(llamacpp=0), True, {"sdapi": 7860}),
+        (PortsSection(llamacpp=0, sdapi=0), True, {}),
+        (PortsSection(sdapi=7861), False, {"sdapi": 7861}),
         (PortsSection(llamacpp=8080), False, {"llamacpp": 8080}),
-        (PortsSection(llamacpp=0, unity=13333, ollama=11434), True, {"ollama": 11434, "unity": 13333}),
+        (PortsSection(llamacpp=0, sdapi=0, unity=13333, ollama=11434), True, {"ollama": 11434, "unity": 13333}),
     ],
 )
 def test_which_ports_are_wanted(ports: PortsSection, standalone: bool, expected: dict[str, int]) -> None:
@@ -68,7 +70,7 @@ async def test_a_usual_port_that_is_taken_is_left_out(
     runner: web.AppRunner, taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody asked for it."""
-    monkeypatch.setattr(listening, "LLAMACPP", taken)
+    monkeypatch.setattr(listening, "USUAL", {"llamacpp": taken, "sdapi": taken})
     assert await open_ports(runner, ServerSection(port=0), PortsSection(), standalone=True) == {}
 
 

@@ -10,8 +10,8 @@ from velesio.errors import ConfigError
 
 log = structlog.get_logger("velesio.http")
 
-LLAMACPP = 1337
-"""Where the earlier Velesio server had its llama-server."""
+USUAL = {"llamacpp": 1337, "sdapi": 7860}
+"""Where the earlier Velesio server had its llama-server, and where A1111's web UI listens."""
 
 
 async def open_ports(
@@ -40,10 +40,9 @@ async def open_ports(
 
 def wanted(ports: PortsSection, *, standalone: bool) -> dict[str, int]:
     """The further ports, by name."""
-    usual = LLAMACPP if standalone else 0
-    llamacpp = usual if ports.llamacpp == "auto" else ports.llamacpp
-    named = {"llamacpp": llamacpp, "ollama": ports.ollama, "unity": ports.unity}
-    return {name: port for name, port in named.items() if port}
+    named = {"llamacpp": ports.llamacpp, "sdapi": ports.sdapi, "ollama": ports.ollama, "unity": ports.unity}
+    chosen = {name: (USUAL[name] if standalone else 0) if port == "auto" else port for name, port in named.items()}
+    return {name: port for name, port in chosen.items() if port}
 
 
 class PortTaken(ConfigError):
