@@ -437,6 +437,10 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     """Further lines for the text that is written into the pictures."""
     original_prompt: str = ""
     """The prompt for that text, where it differs from what the model is told."""
+    form: Literal["png", "jpeg", "webp"] = "png"
+    """Of the files that are made, previews included."""
+    quality: int = 100
+    """Of JPEG and WebP files, 0 to 100."""
 
 
 Aside = Render | Tokenize | Detokenize | Embed | Rerank | Slots
@@ -589,7 +593,8 @@ class TextResult(msgspec.Struct, frozen=True, array_like=True, tag=0):
 
 
 class ImageResult(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """What an image job gave: encoded PNG files, whose `parameters` text says how they were made."""
+    """What an image job gave: picture files, whose `parameters` text (PNG) or comment (JPEG, WebP) says how they were
+    made."""
 
     pictures: tuple[bytes, ...]
     seeds: tuple[int, ...] = ()

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openai
@@ -16,6 +16,7 @@ from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
 from tests.end_to_end.process import Server
+from velesio import picture_text
 from velesio.backends.echo.picture import draw
 
 GREY = tiny.png(np.full((64, 96, 3), 128))
@@ -97,6 +98,23 @@ def test_generate_with_a_checkpoint(client: openai.OpenAI) -> None:
     assert made[0].usage.input_tokens > 0
     assert b"Steps: 4" in first
     assert b"Seed: 7" in first
+
+
+@pytest.mark.parametrize(("form", "worse"), [("jpeg", 10), ("webp", 10)])
+def test_other_files(client: openai.OpenAI, form: Literal["jpeg", "webp"], worse: int) -> None:
+    """JPEG and WebP say how they were made as well; with less quality they are smaller. Echo has only PNG."""
+    asked: dict[str, Any] = {"prompt": "a boat", "output_format": form, "extra_body": {"seed": 7, "steps": 2}}
+    good = client.images.generate(**asked, model="tiny")
+    small = client.images.generate(**asked, model="tiny", output_compression=worse)
+    assert good.output_format == form
+    assert Pil.open(io.BytesIO(files(good)[0])).format == form.upper()
+    assert len(files(small)[0]) < len(files(good)[0])
+    assert "Seed: 7" in picture_text.read(files(good)[0]).info
+    (event, _) = client.images.generate(**asked, model="tiny", stream=True, partial_images=1)
+    assert Pil.open(io.BytesIO(base64.b64decode(event.b64_json))).format == form.upper()
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.images.generate(**asked, model="echo")
+    assert (caught.value.status_code, caught.value.param) == (501, "output_format")
 
 
 @pytest.mark.parametrize("model", ["echo", "tiny"])

@@ -10,7 +10,6 @@ from velesio.http.images_requests import Asked
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Event, ImageResult, Preview, born, new_id
 
-_FORMAT = "png"
 _QUALITY = {"auto": "medium", "standard": "medium", "hd": "high"}
 """The words of an answer for those of a request."""
 
@@ -34,7 +33,7 @@ def _entry(result: ImageResult, index: int) -> dict[str, Any]:
 
 def _said(asked: Asked, size: str) -> dict[str, Any]:
     quality = _QUALITY.get(asked.quality, asked.quality)
-    return {"background": "opaque", "output_format": _FORMAT, "quality": quality, "size": size}
+    return {"background": "opaque", "output_format": asked.format, "quality": quality, "size": size}
 
 
 def _size(result: ImageResult) -> str:

@@ -17,6 +17,7 @@ MOST_PARTIAL = 3
 
 Kind = Literal["image_generation", "image_edit"]
 """As the names of the events begin."""
+Format = Literal["png", "jpeg", "webp"]
 Quality = Literal["auto", "low", "medium", "high", "standard", "hd"]
 File = Annotated[bytes, msgspec.Meta(extra_json_schema={"format": "binary"})]
 
@@ -37,6 +38,8 @@ class _Body(msgspec.Struct):
     cfg_scale: float = 7.0
     sampler: str = "Euler"
     schedule: str = ""
+    output_format: Format = "png"
+    output_compression: int = 100
 
 
 class _Streamed(_Body):
@@ -64,6 +67,8 @@ _NOTES = {
     "cfg_scale": "how closely the prompt is followed",
     "sampler": "a name that A1111 has, with or without a schedule behind it",
     "schedule": "empty: the sampler's own",
+    "output_format": "of the files",
+    "output_compression": "how good JPEG and WebP files are, 0 to 100; PNG files lose nothing",
 }
 _STREAMED = {
     "prompt": "what is to be seen",
@@ -73,9 +78,7 @@ _STREAMED = {
 _REST: Fields = {
     "response_format": refused("addresses of pictures, which nobody keeps here, are", unless("b64_json"),
                                instead="use b64_json", final=True),
-    "output_format": refused("files other than PNG are", unless("png"), instead="use png"),
     "background": refused("transparent pictures are", unless("auto", "opaque"), instead="use opaque"),
-    "output_compression": passed("PNG files lose nothing"),
     "moderation": passed("nothing is judged"),
     "style": passed("the prompt says it"),
     "user": passed("nobody is told"),
@@ -120,6 +123,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     quality: Quality
     stream: bool = False
     partial_images: int = 0
+
+    @property
+    def format(self) -> Format:
+        """Of the files."""
+        (image,) = self.params
+        return image.form
 
     @property
     def size(self) -> str:
@@ -197,6 +206,8 @@ def _image(body: _Body, prompt: str, **fields: Any) -> Image:
         sampler=body.sampler,
         schedule=body.schedule,
         batch=within("n", body.n, 1, MOST_PICTURES),
+        form=body.output_format,
+        quality=within("output_compression", body.output_compression, 0, 100),
         **fields,
     )
 

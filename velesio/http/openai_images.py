@@ -35,7 +35,15 @@ FORMS: Mapping[str, Form] = {
 """By path."""
 
 _FIELDS: Mapping[str, Fields] = dict(zip(FORMS, (GENERATION, EDIT, VARIATION), strict=True))
-_PARAMS = {"batch": "n", "width": "size", "height": "size", "init": "image", "inpaint": "mask", "cfg": "cfg_scale"}
+_PARAMS = {
+    "batch": "n",
+    "width": "size",
+    "height": "size",
+    "init": "image",
+    "inpaint": "mask",
+    "cfg": "cfg_scale",
+    "form": "output_format",
+}
 """What workers call fields that have other names here."""
 
 
@@ -82,7 +90,7 @@ API = (
     Operation(
         method="POST",
         paths=("/v1/images/generations",),
-        summary="Draws pictures of a prompt; PNG files in base64, whose `parameters` text says how they were made.",
+        summary="Draws pictures of a prompt; files in base64, which say how they were made as A1111's do.",
         notes="A stream has events `image_generation.partial_image` and, for each picture, "
         "`image_generation.completed`; with several pictures `index` says which one it is. `notes` in an answer says "
         "what was done otherwise than asked. Pictures are not counted in tokens: `usage` counts the prompt's.",

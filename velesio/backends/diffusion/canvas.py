@@ -18,6 +18,8 @@ Plane = NDArray[np.float32]
 _KINDS = ("PNG", "JPEG", "WEBP")
 _MOST_PIXELS = 64 << 20
 """Of a picture that is given; a file says it before anything is unpacked."""
+_LONGEST_COMMENT = 65000
+"""Bytes; a part of a JPEG's head has room for 65533."""
 
 
 def read(file: bytes, param: str) -> Image.Image:
@@ -77,6 +79,16 @@ def png(image: Image.Image, text: str = "") -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=4)
     return picture_text.png_with(out.getvalue(), {picture_text.KEY: text}) if text else out.getvalue()
+
+
+def encoded(image: Image.Image, text: str, form: str, quality: int) -> bytes:
+    """A file of a kind, with a text that says how it was made, unless that is too long for a JPEG's head."""
+    if form == "png":
+        return png(image, text)
+    comment = picture_text.user_comment(text) if text else b""
+    out = io.BytesIO()
+    image.save(out, form.upper(), quality=quality, exif=comment if len(comment) <= _LONGEST_COMMENT else b"")
+    return out.getvalue()
 
 
 def recoloured(image: Image.Image, like: Image.Image) -> Image.Image:

@@ -29,7 +29,8 @@ def made(request: Request, prepared: Prepared, index: int) -> Generator[Call, Te
     pixels = yield picture.decode(request.setting, latents)
     drawn = _finished(request, canvas.of_tensor(pixels[0]), begun)
     text = facts.text(request, index)
-    request.finished(index, canvas.png(canvas.of_array(drawn), text), text)
+    params = request.params
+    request.finished(index, canvas.encoded(canvas.of_array(drawn), text, params.form, params.quality), text)
 
 
 def _begun_of(prepared: Prepared, index: int) -> Begun | None:

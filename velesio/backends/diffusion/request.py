@@ -29,6 +29,7 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("noise_multiplier", 0.0, 10.0),
     ("extra_noise", 0.0, 10.0),
     ("comma_backtrack", 0, 75),
+    ("quality", 0, 100),
 )
 """Fields with the smallest and the largest value that they may have."""
 
@@ -141,7 +142,7 @@ class Request:
         every = self.params.preview_every
         if every and self._done[index] % every == 0 and self._factors is not None:
             latent = clean[0].float().cpu().numpy()
-            file = preview.encoded(latent, self._factors, side=self.options.preview_size)
+            file = preview.encoded(latent, self._factors, side=self.options.preview_size, form=self.params.form.upper())
             self.work.emit(Preview(file, index, self._done[index], self.steps))
         if done > self._told:
             self._told = done

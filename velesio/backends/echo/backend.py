@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from velesio.backends.base import Catalogue, Engine, ModelCard, ModelSpec, Work, read_options
+from velesio.backends.base import Catalogue, Engine, ModelCard, ModelSpec, Work, failed, read_options
 from velesio.backends.echo import asides
 from velesio.backends.echo.picture import draw
 from velesio.errors import BadRequest, ContextExceeded, JobFailed, Unsupported, VelesioError
@@ -113,7 +113,7 @@ class EchoEngine:
         try:
             answer = _Answer(work, self._options, self._free_slot())
         except VelesioError as error:
-            work.emit(Failed(error.code, error.message, details=error.details))
+            work.emit(failed(error))
             return True
         work.emit(Started(answer.prompt_tokens))
         self._held.append(answer)
@@ -159,6 +159,8 @@ class _Answer:
             raise BadRequest(f"this model makes {options.capability} only")
         if not isinstance(params, Completion | Chat | Image):
             raise Unsupported("this model repeats its prompt and does nothing else")
+        if isinstance(params, Image) and params.form != "png":
+            raise Unsupported("this model draws PNG files only", param="form")
         self.work, self.slot = work, slot
         self._begun = time.monotonic()
         self._switches: dict[str, tuple[int, str]] = {}
