@@ -177,7 +177,7 @@ def _operation(kind: Kind, summary: str) -> Operation:
 API = (
     _operation(
         "txt2img",
-        "Draws pictures. `info` is JSON as a text; `images` are PNG files whose text says how they were made.",
+        "Draws pictures. `info` is JSON as a text; `images` are files whose text says how they were made.",
     ),
     _operation("img2img", "Draws given pictures anew, or a part of them."),
 )

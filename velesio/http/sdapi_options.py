@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from velesio.errors import BadRequest, Unprocessable
-from velesio.http.fields import Field, Fields, given, passed
+from velesio.http.fields import Field, Fields, given
 from velesio.http.sdapi_defaults import DEFAULTS
 from velesio.http.sdapi_values import coerced, faults
 from velesio.http.wire import bad_field, encode
@@ -18,6 +18,7 @@ _FIXED = {"sd_checkpoint_hash", "api_enable_requests", "api_forbid_local_request
 """What clients send back as they read it, and cannot set."""
 
 _EMPHASIS = {"original": "original", "none": "none", "ignore": "ignore", "no norm": "no_norm"}
+_FORMS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 _SOURCES = {"gpu": "", "cpu": "cpu", "nv": "nv"}
 
 
@@ -55,6 +56,8 @@ _OF_IMAGE: Mapping[str, _Effect] = {
     "img2img_fix_steps": _Effect("exact_steps", "whether img2img gets all steps"),
     "img2img_extra_noise": _Effect("extra_noise", "on the given picture"),
     "initial_noise_multiplier": _Effect("noise_multiplier", "where the request does not say"),
+    "samples_format": _Effect("form", "png, jpg or webp, each with its text", _one_of("samples_format", _FORMS)),
+    "jpeg_quality": _Effect("quality", "of jpg and webp, 1 to 100", lambda value: min(max(value, 1), 100)),
     "img2img_color_correction": _Effect("color_correction", "whether the result gets the given picture's colours"),
 }
 _OF_SOLVING: Mapping[str, _Effect] = {
@@ -101,7 +104,6 @@ def _kind(key: str) -> Any:
 
 HONOURED: Fields = _honoured()
 """Options that count, with their notes."""
-FIELDS: Fields = {**HONOURED, "samples_format": passed("stored; pictures are always PNG files")}
 
 
 def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +127,8 @@ def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
             wrong += error.details["detail"]
     if wrong:
         raise faults(wrong)
-    image_fields({**DEFAULTS, **kept})  # so that what a picture would be refused for is refused now
+    for fields in (image_fields, solving_fields):
+        fields({**DEFAULTS, **kept})  # so that what every picture would be refused for is refused now
     return kept
 
 

@@ -31,3 +31,9 @@ def decoded(value: Any, path: str) -> bytes:
 def encoded(file: bytes) -> str:
     """A file as clients want it: base64 without `data:`."""
     return base64.b64encode(file).decode("ascii")
+
+
+def address(file: bytes) -> str:
+    """A file as a `data:` address."""
+    kind = "jpeg" if file.startswith(b"\xff\xd8") else "webp" if file.startswith(b"RIFF") else "png"
+    return f"data:image/{kind};base64,{encoded(file)}"

@@ -11,7 +11,7 @@ from velesio.http.gateway import GATEWAY
 from velesio.http.live import Running
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.sdapi import body_of, owner_of
-from velesio.http.sdapi_pictures import encoded
+from velesio.http.sdapi_pictures import address, encoded
 from velesio.http.sdapi_values import coerced, read
 from velesio.http.wire import json_response
 
@@ -125,7 +125,7 @@ def described(running: Running | None, asked: Query, *, completed: bool, place: 
     answer |= {"progress": running.progress, "eta": running.eta, "textinfo": None}
     number = running.current.done
     if asked.live_preview and running.preview and number != asked.id_live_preview:
-        answer |= {"live_preview": f"data:image/png;base64,{encoded(running.preview)}", "id_live_preview": number}
+        answer |= {"live_preview": address(running.preview), "id_live_preview": number}
     return answer
 
 

@@ -81,7 +81,7 @@ API = (
         summary="Sets options of the key, for its requests from now on, for 30 days after the last change.",
         notes=f"A1111's other options are stored and told again. A value has {sdapi_options.LONGEST} bytes at most; an "
         "unknown name is refused. Choosing a model loads nothing yet.",
-        fields=sdapi_options.FIELDS,
+        fields=sdapi_options.HONOURED,
         example={"sd_model_checkpoint": "dreams.safetensors", "CLIP_stop_at_last_layers": 2},
         answer=lambda: None,
         answers=Any,
