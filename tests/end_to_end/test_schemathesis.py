@@ -17,6 +17,11 @@ name = "parrot"
 backend = "echo"
 slots = 8
 context = 512
+
+[[models]]
+name = "painter"
+backend = "echo"
+capability = "image"
 """
 
 
@@ -24,7 +29,7 @@ context = 512
 def test_answers_are_as_the_document_says(start: Start, folder: Path, request: pytest.FixtureRequest) -> None:
     """No 500, no status that is not declared, no answer outside its schema, within the time of --fuzz-seconds."""
     (folder / "config.toml").write_text(MODELS)  # where the server starts
-    server = start("all", "ports.llamacpp=0").ready()
+    server = start("all", "ports.llamacpp=0", "ports.sdapi=0").ready()
     seconds = request.config.getoption("--fuzz-seconds")
     run = subprocess.run(  # noqa: PLW1510 - its status is looked at below
         [
