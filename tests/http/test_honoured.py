@@ -50,7 +50,8 @@ VALUES: Mapping[str, Any] = {
     "parse_special": False, "with_pieces": True, "tokens": [7], "instructions": "Be brief.", "max_output_tokens": 7,
     "text": {"format": {"type": "json_object"}}, "reasoning": {"effort": "low"}, "metadata": {"a": "b"},
     "size": "32x32", "quality": "high", "negative_prompt": "n", "steps": 7, "cfg_scale": 3.0, "sampler": "Heun",
-    "schedule": "karras", "partial_images": 2, "output_format": "webp", "output_compression": 70, "strength": 0.2, "image": "eA==", "images": ["eQ=="], "mask": "eA==",
+    "schedule": "karras", "partial_images": 2, "output_format": "webp", "output_compression": 70, "strength": 0.2,
+    "image": "eA==", "images": ["eQ=="], "mask": "eA==",
 }  # fmt: skip
 """A value that asks for something, by field."""
 
