@@ -23,7 +23,7 @@ from velesio.errors import (
     Unsupported,
     VelesioError,
 )
-from velesio.http.families import ANTHROPIC, NATIVE, OLLAMA, OPENAI, Family, family_of, headers_of
+from velesio.http.families import A1111, ANTHROPIC, NATIVE, OLLAMA, OPENAI, Family, family_of, headers_of
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,9 @@ from velesio.http.families import ANTHROPIC, NATIVE, OLLAMA, OPENAI, Family, fam
         ("/generate", OLLAMA),
         ("/tags", OLLAMA),
         ("/embed", OLLAMA),
+        ("/sdapi/v1/txt2img", A1111),
+        ("/internal/progress", A1111),
+        ("/controlnet/nothing", A1111),
         ("/embeddings", NATIVE),
         ("/template", NATIVE),
     ],

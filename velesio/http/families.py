@@ -16,6 +16,8 @@ class Family(msgspec.Struct, frozen=True):
     """The JSON of a refusal."""
     tells_methods: bool
     """Whether a known path with a wrong method is 405; llama.cpp's server answers 404."""
+    loose: tuple[str, ...] = ()
+    """Keys of the JSON whose values have no one type."""
 
 
 _NATIVE_TYPES = {
@@ -77,7 +79,7 @@ NATIVE = Family("llama.cpp", _native, tells_methods=False)
 OPENAI = Family("openai", _openai, tells_methods=True)
 OLLAMA = Family("ollama", _ollama, tells_methods=True)
 ANTHROPIC = Family("anthropic", _anthropic, tells_methods=True)
-A1111 = Family("a1111", _a1111, tells_methods=True)
+A1111 = Family("a1111", _a1111, tells_methods=True, loose=("detail",))
 
 _PLACES = {
     "/chat/completions": OPENAI,
@@ -95,6 +97,7 @@ _PLACES = {
     "/embed": OLLAMA,
     "/sdapi": A1111,
     "/internal": A1111,
+    "/controlnet": A1111,
 }
 
 

@@ -171,9 +171,9 @@ def _error_name(family: Family) -> str:
 
 
 def _error_of(family: Family) -> Schema:
-    return {"description": f"A refusal in the shape of {family.name}."} | schema_by_example(
-        family.body(VelesioError("why"))
-    )
+    schema = schema_by_example(family.body(VelesioError("why")))
+    schema["properties"] |= {name: {} for name in family.loose}
+    return {"description": f"A refusal in the shape of {family.name}."} | schema
 
 
 def schema_by_example(value: Any, nullable: Container[str] = ()) -> Schema:

@@ -26,6 +26,7 @@ from velesio.http import (
     rerank,
     router,
     sdapi,
+    sdapi_controlnet,
     sdapi_lists,
     sdapi_progress,
     sdapi_settings,
@@ -138,7 +139,14 @@ with a list in `detail`. Unknown fields are passed over; an unknown model, sampl
 the nearest names. Pictures are never fetched from addresses. Progress is told by the gateway that answers the request:
 behind a balancer of several, send both to the same one.
 """,
-    operations=(*sdapi.API, *sdapi_progress.API, *sdapi_settings.API, *sdapi_lists.API, *sdapi_tools.API),
+    operations=(
+        *sdapi.API,
+        *sdapi_progress.API,
+        *sdapi_settings.API,
+        *sdapi_lists.API,
+        *sdapi_tools.API,
+        *sdapi_controlnet.API,
+    ),
 )
 VELESIO = Page(
     name="velesio",

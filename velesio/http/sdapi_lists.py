@@ -57,7 +57,9 @@ def _embeddings(cards: _Cards) -> Any:
 
 
 def _scripts(_: _Cards) -> Any:
-    return {kind: [*names, *sdapi_scripts.ALWAYS_ON] for kind, names in sdapi_scripts.SELECTABLE.items()}
+    # webuiapi takes the extension's script for videos, which is not here, as the sign that ControlNet is.
+    always = (*sdapi_scripts.ALWAYS_ON, "controlnet m2m")
+    return {kind: [*names, *always] for kind, names in sdapi_scripts.SELECTABLE.items()}
 
 
 def _script_info(_: _Cards) -> Any:

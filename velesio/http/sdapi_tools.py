@@ -75,13 +75,13 @@ API = (
         paths=("/sdapi/v1/interrogate",),
         summary="Refused: no model here describes pictures.",
         statuses=(501,),
-        errors=(*OF_EVERY_ROUTE, Unsupported),
+        errors=(*OF_EVERY_ROUTE, Unprocessable, Unsupported),
     ),
     Operation(
         method="POST",
         paths=_EXTRAS,
         summary="Refused: pictures are not enlarged by themselves.",
         statuses=(501,),
-        errors=(*OF_EVERY_ROUTE, Unsupported),
+        errors=(*OF_EVERY_ROUTE, Unprocessable, Unsupported),
     ),
 )

@@ -38,6 +38,8 @@ _SWITCH = re.compile(r"\[\[\s*(?:after\s+(\d+)\s+)?(\w+)\s*([^\]]*)\]\]\s?")
 _WORD = re.compile(r"\s*\S+|\s+$")
 _SIDE = 64
 """Pixels of a picture whose size is left to the model."""
+_MOST_PIXELS = 1 << 22
+"""Of all pictures of a job: they are drawn in one step."""
 _ACTIONS = {"raise", "hang", "crash", "fail", "retry"}
 
 
@@ -161,6 +163,11 @@ class _Answer:
             raise Unsupported("this model repeats its prompt and does nothing else")
         if isinstance(params, Image) and params.form != "png":
             raise Unsupported("this model draws PNG files only", param="form")
+        if (
+            isinstance(params, Image)
+            and (params.width or _SIDE) * (params.height or _SIDE) * params.batch > _MOST_PIXELS
+        ):
+            raise BadRequest(f"this model draws {_MOST_PIXELS} pixels in one job at most")
         self.work, self.slot = work, slot
         self._begun = time.monotonic()
         self._switches: dict[str, tuple[int, str]] = {}
