@@ -68,6 +68,8 @@ async def test_iterations_are_consecutive_seeds(studio: Site) -> None:
     """Two times three pictures are those that single requests with the next seeds give."""
     whole = (await studio.post("/sdapi/v1/txt2img", SMALL | {"batch_size": 3, "n_iter": 2})).json()
     assert json.loads(whole["info"])["all_seeds"] == [7, 8, 9, 10, 11, 12]
+    named = await studio.post("/sdapi/v1/txt2img", SMALL | {"batch_size": 3, "n_iter": 2}, X_Conversation_Id="one")
+    assert named.json()["images"] == whole["images"]
     for index, file in enumerate(files(whole)):
         one = (await studio.post("/sdapi/v1/txt2img", SMALL | {"seed": 7 + index})).json()
         assert files(one) == [file]

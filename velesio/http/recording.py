@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from velesio.errors import BadRequest, BrokerUnavailable
-from velesio.http.families import OLLAMA, family_of
+from velesio.http.families import A1111, OLLAMA, family_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, RECORDER
 from velesio.jobs import Job
 from velesio.queue.recordings import Recorder, Recording, Shelf
@@ -67,7 +67,7 @@ async def recorded(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator[N
         BadRequest: the name cannot be used.
     """
     name = request.headers.get(HEADER, "")
-    if not name or not jobs[0].stream or family_of(request.path) is OLLAMA:
+    if not name or not jobs[0].stream or family_of(request.path) in {OLLAMA, A1111}:
         yield
         return
     gateway, shelf = request.app[GATEWAY], shelf_of(request)
