@@ -162,6 +162,8 @@ API = (
         paths=("/v1/stream",),
         summary="Ends the answer if it goes on, and forgets it: 204, also if there is none.",
         query=_CONVERSATION,
+        answers=None,
+        statuses=(204,),
         errors=OF_EVERY_ROUTE,
     ),
 )

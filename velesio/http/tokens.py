@@ -152,6 +152,7 @@ API = (
         fields=TOKENIZE,
         example={"content": "Hello"},
         answer=_tokenized,
+        answers=dict[str, list[int | dict[str, Any]]],
     ),
     Operation(
         method="POST",

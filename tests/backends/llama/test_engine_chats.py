@@ -110,7 +110,8 @@ def test_calls_may_be_parallel_or_not(desk_of: Callable[[str], Desk]) -> None:
     assert [name for name, _ in calls(alone)] == ["now"]
     more = tuple(desk_of("").engine._model.tokenize(f"{begun}, "))
     several = desk_of("").text(asked(tools=TOOLS, tool_choice="required", parallel_tool_calls=True), sent=more)
-    assert len(calls(several)) >= 2
+    begun_calls = [each for each in joined(said(several)) if each[0] == "call"]
+    assert len(begun_calls) >= 2  # the last may be cut by the limit
 
 
 def test_without_must_the_answer_is_free_until_a_call_begins(desk_of: Callable[[str], Desk]) -> None:

@@ -21,7 +21,7 @@ from llama_cpp import llama_cpp as c
 from velesio.backends.llama.automaton import Vocabulary
 from velesio.backends.llama.chain import Candidates, Chain
 from velesio.backends.llama.grammar import Compiler
-from velesio.backends.llama.options import Options
+from velesio.backends.llama.options import UNQUANTIZED, Options
 from velesio.backends.llama.parameters import FLASH, NUMA, context_parameters, model_parameters, on_gpu
 from velesio.errors import ModelLoadFailed, OutOfMemory
 
@@ -394,6 +394,9 @@ class EmbeddingContext:
         parameters.kv_unified = True  # texts of all lengths share the cells
         parameters.embeddings = True
         parameters.pooling_type = POOLINGS[pooling]
+        if options.flash_attention == "auto" and not on_gpu(options) and options.kv_type_v in UNQUANTIZED:
+            # On CPUs it sums in 16 bits: no harm to next tokens, but some hundredths of a vector's values.
+            parameters.flash_attn_type = FLASH["off"]
         self._context = c.llama_init_from_model(model.handle, parameters)
         if not self._context:
             raise OutOfMemory(f"llama.cpp cannot allocate {batch} tokens of embeddings: {last_words()}")

@@ -15,6 +15,9 @@ from velesio.errors import ConfigError
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 _Count = Annotated[int, Meta(ge=0)]
+UNQUANTIZED = frozenset({"f32", "f16", "bf16"})
+"""Formats of cached values that need no flash attention."""
+
 _MAX_SEQUENCES = 256
 _EMBED_TOKENS = 2048
 _SLOTS = 8
@@ -86,8 +89,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tensor_split: tuple[Annotated[float, Meta(ge=0)], ...] = ()
     """Shares of each GPU; empty: by free memory."""
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    """Fused attention; auto: wherever llama.cpp has it. On CPUs it is faster up to about a thousand tokens, and slower
-    by an eighth at 1,500."""
+    """Fused attention; auto: wherever llama.cpp has it, but for embeddings on CPUs, which it makes inexact. There it is
+    faster up to about a thousand tokens, and slower by an eighth at 1,500."""
     kv_type_k: KvType = "f16"
     """Format of cached keys."""
     kv_type_v: KvType = "f16"
@@ -179,7 +182,7 @@ def read(place: str, *layers: Mapping[str, Any]) -> Options:
         ConfigError: naming `place` and the key.
     """
     options = read_options(Options, place, *layers)
-    if options.kv_type_v not in {"f32", "f16", "bf16"} and options.flash_attention == "off":
+    if options.kv_type_v not in UNQUANTIZED and options.flash_attention == "off":
         raise ConfigError(f"{place}: kv_type_v = {options.kv_type_v!r} needs flash attention")
     for number, file in enumerate(options.lora):
         path = PurePath(file.path)
