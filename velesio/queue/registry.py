@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import difflib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from velesio.queue.broker import Broker
 from velesio.queue.listener import Listener
 from velesio.queue.tasks import Loop
 from velesio.states import Counts, ModelState
+
+_MAKES: Mapping[Capability, str] = {"text": "text", "image": "pictures"}
 
 _FRESH = 1.0
 _REMEMBER = 86400.0
@@ -132,6 +135,11 @@ class Registry:
         for card in self.cards():
             if _fits(card, name, capability):
                 return card
+        if not name and capability:
+            raise NoWorker(
+                f"no worker serves a model that makes {_MAKES[capability]} at the moment; try again later",
+                retry_after=5,
+            )
         if not name or any(_fits(memory.card, name, capability) for memory in self._known.values()):
             raise NoWorker(retry_after=5)
         raise self._unknown(name, capability)
