@@ -22,6 +22,8 @@ Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
+Scope = Literal["text", "images", "admin"]
+
 _MIB = 1024 * 1024
 
 
@@ -133,6 +135,7 @@ class KeySection(Section, frozen=True, kw_only=True):
     sha256: str = ""
     tenant: str = "default"
     models: tuple[str, ...] = ("*",)
+    scopes: tuple[Scope, ...] = ("text", "images")
 
 
 class ModelSection(Section, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from velesio.errors import (
     VelesioError,
     from_code,
 )
-from velesio.http import media
+from velesio.http import media, scopes
 from velesio.http.gateway import (
     ARRIVED,
     CREDENTIAL,
@@ -84,10 +84,11 @@ async def find_model(request: web.Request, name: str, capability: Capability) ->
     Raises:
         ModelNotFound: naming those that the key may use.
         NoWorker: nobody serves it now.
-        Forbidden: the key may not use it.
+        Forbidden: the key may not use it, or is not for what it makes.
         BadRequest: it is not loaded, and the request says `?autoload=false`.
     """
     gateway = request.app[GATEWAY]
+    scopes.permit(request[CREDENTIAL], capability)
     name = _meant(request, name, capability)
     if gateway.draining:
         raise ShuttingDown

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from velesio.config import KeySection
+from velesio.config import KeySection, Scope
 from velesio.errors import ConfigError, Unauthorized
 
 
@@ -20,6 +20,8 @@ class Credential(msgspec.Struct, frozen=True):
     tenant: str = "default"
     models: tuple[str, ...] = ("*",)
     """Patterns of model names, as in a shell."""
+    scopes: tuple[Scope, ...] = ("text", "images")
+    """What the key is for."""
 
     @property
     def restricted(self) -> bool:
@@ -31,7 +33,7 @@ class Credential(msgspec.Struct, frozen=True):
         return any(fnmatchcase(name, pattern) for pattern in self.models for name in names)
 
 
-LOCAL = Credential()
+LOCAL = Credential(scopes=("text", "images", "admin"))
 """Who asks where no keys are configured: a process on the same machine."""
 
 
@@ -40,7 +42,8 @@ class KeyRing:
 
     def __init__(self, sections: Iterable[KeySection] = ()) -> None:
         self._keys = [
-            (_digest(section), Credential(section.name, section.tenant, section.models)) for section in sections
+            (_digest(section), Credential(section.name, section.tenant, section.models, section.scopes))
+            for section in sections
         ]
 
     def __bool__(self) -> bool:

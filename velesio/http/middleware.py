@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
-from velesio.http import cors, openapi, status
+from velesio.http import cors, openapi, scopes, status
 from velesio.http.families import ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
     ARRIVED,
@@ -143,6 +143,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     else:
         request[CREDENTIAL] = credential
         structlog.contextvars.bind_contextvars(tenant=credential.tenant, key=credential.name)
+        scopes.require(request, scopes.scope_of(request.path))
     return await handler(request)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from velesio.errors import BadRequest, ModelNotFound, NoWorker, QueueFull, Unauthorized, VelesioError
+from velesio.errors import BadRequest, Forbidden, ModelNotFound, NoWorker, QueueFull, Unauthorized, VelesioError
 from velesio.http.fields import Field, Fields
 
-OF_EVERY_ROUTE: tuple[type[VelesioError], ...] = (BadRequest, Unauthorized)
+OF_EVERY_ROUTE: tuple[type[VelesioError], ...] = (BadRequest, Unauthorized, Forbidden)
 OF_EVERY_JOB: tuple[type[VelesioError], ...] = (*OF_EVERY_ROUTE, ModelNotFound, NoWorker, QueueFull)
 
 

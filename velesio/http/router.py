@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.errors import BadRequest, Forbidden, ModelNotFound, NoWorker, Unsupported, VelesioError
+from velesio.errors import BadRequest, ModelNotFound, NoWorker, Unsupported, VelesioError
 from velesio.http import sse
 from velesio.http.dispatch import choose_model, visible_cards
 from velesio.http.families import NATIVE
@@ -152,7 +152,7 @@ ROUTES = [
 
 _FIELDS: Fields = {"model": given(str, "a name or alias of `GET /models`", required=True)}
 _EXAMPLE = {"model": "smollm2-135m-instruct"}
-_ERRORS = (*OF_EVERY_ROUTE, ModelNotFound, Forbidden)
+_ERRORS = (*OF_EVERY_ROUTE, ModelNotFound)
 API = (
     Operation(
         method="POST",

@@ -1,0 +1,83 @@
+"""Scopes: what a key is for, and which one a route asks for.
+
+A job is checked once more by what it makes (`permit`), since some routes make either kind.
+"""
+
+from aiohttp import web
+
+from velesio.errors import Forbidden
+from velesio.http.gateway import CREDENTIAL
+from velesio.http.keys import Credential
+from velesio.jobs import Capability
+
+ANY, TEXT, IMAGES, ADMIN = "", "text", "images", "admin"
+
+_PLACES = {
+    "/": TEXT,
+    "/admin": ADMIN,
+    "/api/ps": ANY,
+    "/api/sd-models": IMAGES,
+    "/api/show": ANY,
+    "/api/tags": ANY,
+    "/api/version": ANY,
+    "/controlnet": IMAGES,
+    "/docs": ANY,
+    "/health": ANY,
+    "/images": IMAGES,
+    "/internal": IMAGES,
+    "/livez": ANY,
+    "/metrics": ANY,
+    "/models": ANY,
+    "/openapi.json": ANY,
+    "/queue/status": ANY,
+    "/readyz": ANY,
+    "/redoc": ANY,
+    "/sdapi": IMAGES,
+    "/tags": ANY,
+    "/usage": ANY,
+    "/v1/health": ANY,
+    "/v1/images": IMAGES,
+    "/v1/jobs": ANY,
+    "/v1/models": ANY,
+    "/v1/stream": ANY,
+    "/v1/streams": ANY,
+}
+
+
+def scope_of(path: str) -> str:
+    """The scope that the nearest known place at or above `path` asks for; empty: any key will do. The front page is
+    for everybody; anything else that is not listed is about text."""
+    if path == "/":
+        return ANY
+    while path not in _PLACES:
+        path = path.rpartition("/")[0] or "/"
+    return _PLACES[path]
+
+
+def require(request: web.Request, scope: str) -> None:
+    """Goes on only if the request's key has that scope; without keys, this machine may do everything.
+
+    Raises:
+        Forbidden
+    """
+    demand(request[CREDENTIAL], scope)
+
+
+def demand(credential: Credential, scope: str) -> None:
+    """As `require`, of a credential.
+
+    Raises:
+        Forbidden
+    """
+    if scope and scope not in credential.scopes:
+        has = ", ".join(credential.scopes) or "none"
+        raise Forbidden(f"this needs a key with the scope {scope!r}; this key has: {has}")
+
+
+def permit(credential: Credential, capability: Capability) -> None:
+    """Goes on only if a key may have such jobs made.
+
+    Raises:
+        Forbidden
+    """
+    demand(credential, IMAGES if capability == "image" else TEXT)
