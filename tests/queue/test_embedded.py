@@ -20,9 +20,11 @@ import psutil
 import pytest
 import redis
 import redis.asyncio
+import structlog
+from structlog.testing import LogCapture
 
 from velesio.errors import ConfigError
-from velesio.queue import embedded
+from velesio.queue import embedded, server_output
 from velesio.queue.embedded import EmbeddedValkey, find_running
 from velesio.queue.pid_file import PidFile
 
@@ -523,18 +525,19 @@ async def test_the_server_never_waits_for_its_log_to_be_read(valkey: EmbeddedVal
 
 
 async def test_the_servers_warnings_come_into_our_log(
-    valkey: EmbeddedValkey, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    valkey: EmbeddedValkey, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that Valkey marks as a warning is one of ours."""
+    lines = LogCapture()  # of its own: whichever test comes first decides where the shared logger writes
+    monkeypatch.setattr(server_output, "log", structlog.wrap_logger(None, processors=[lines]))
     await ask(await valkey.start(), "SET", "key", "value")
     await valkey.stop()
     (path,) = (data_dir / "valkey/appendonlydir").glob("*.incr.aof")
     path.write_bytes(path.read_bytes()[:-5])
-    capsys.readouterr()
     await valkey.start()
     warnings: list[str] = []
     async with asyncio.timeout(10):
         while not any("Truncating the AOF" in line for line in warnings):  # what it prints is read beside
-            warnings += [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
             await asyncio.sleep(0.01)
+            warnings = [line["line"] for line in lines.entries if line["log_level"] == "warning"]
     assert not any("overcommit" in line for line in warnings)
