@@ -7,7 +7,6 @@ import pytest
 
 from tests.http.conftest import Site, StartSite, sample, until
 from velesio.backends.base import ModelCard
-from velesio.config import KeySection
 from velesio.errors import BrokerUnavailable
 from velesio.http.models import listing
 from velesio.http.pages import first_request
@@ -123,31 +122,6 @@ async def test_the_front_page_for_programs(site: Site) -> None:
     assert about["status"] == "ready"
     assert [model["name"] for model in about["models"]] == ["parrot", "tiny"]
     assert about["try"].startswith(f"curl -N {site.address}/completion")
-
-
-async def test_the_front_page_for_people(site: Site) -> None:
-    """HTML that loads nothing from anywhere, and escapes what it shows."""
-    page = await site.get("/", Accept="text/html,*/*;q=0.8", Host='x"><script>alert(1)</script>')
-    text = page.body.decode()
-    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    assert "parrot" in text
-    assert "<script" not in text
-    assert "&lt;script" in text
-    assert "src=" not in text
-    assert "<link" not in text
-
-
-async def test_the_front_page_without_a_key_tells_nothing(start_site: StartSite) -> None:
-    """But how to see more; with a key it is whole."""
-    site = await start_site(keys=[KeySection(name="a", token="k")])
-    for accept in ("text/html", "*/*"):
-        closed = (await site.get("/", Accept=accept)).body.decode()
-        assert "API key" in closed
-        assert "parrot" not in closed
-        whole = (await site.get("/", Accept=accept, Authorization="Bearer k")).body.decode()
-        assert "parrot" in whole
-        assert "Authorization" in whole
 
 
 def test_the_first_request_names_a_key_where_one_is_needed() -> None:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from velesio.http import (
     anthropic,
+    assets,
     background,
     control,
     earlier,
@@ -47,6 +48,7 @@ __all__ = ["ROUTES", "Gateway", "build", "runner"]
 
 ROUTES = [
     *pages.ROUTES,
+    *assets.ROUTES,
     *status.ROUTES,
     *models.ROUTES,
     *router.ROUTES,

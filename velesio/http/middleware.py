@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
-from velesio.http import cors, openapi, scopes, status
+from velesio.http import assets, cors, openapi, pages, scopes, sign_in, status
 from velesio.http.families import ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
     ARRIVED,
@@ -103,7 +103,11 @@ def refusal(request: web.Request, error: VelesioError) -> web.Response:
     headers = headers_of(error)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.details.pop("allow")
-    response = json_response(_family(request).body(error), error.status, headers)
+    if pages.reads_html(request):
+        response = pages.refusal(request, error)
+        response.headers.update(headers)
+    else:
+        response = json_response(_family(request).body(error), error.status, headers)
     if not request.content.is_eof():
         # What is left of the body would be taken for the next request.
         response.force_close()
@@ -136,7 +140,9 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     """Lets nobody through without a key but to the places that need none."""
     keys = request.app[GATEWAY].keys
     try:
-        credential = keys.authenticate(request.headers, loopback=is_local(_peer(request)))
+        key = await sign_in.key_of(request) if keys else ""
+        headers = {"Authorization": f"Bearer {key}"} if key else request.headers
+        credential = keys.authenticate(headers, loopback=is_local(_peer(request)))
     except Unauthorized:
         if not _is_public(request):
             raise
@@ -148,7 +154,9 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _is_public(request: web.Request) -> bool:
-    return request.method == "OPTIONS" or request.path in status.PUBLIC | {"/", openapi.PATH}
+    if request.method == "OPTIONS" or pages.wanted(request) or request.path.startswith(assets.PREFIX):
+        return True
+    return request.path in status.PUBLIC | sign_in.PUBLIC | {"/", openapi.PATH}
 
 
 def _peer(request: web.Request) -> object:
@@ -189,4 +197,10 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Idempotent-Replayed"] = "true"
 
 
-MIDDLEWARES = [observe, shape_errors, preflight, authenticate, outlive]
+@web.middleware
+async def browse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Shows a page where a browser asks for one."""
+    return await (pages.page(request) if pages.wanted(request) else handler(request))
+
+
+MIDDLEWARES = [observe, shape_errors, preflight, authenticate, browse, outlive]

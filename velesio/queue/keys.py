@@ -64,6 +64,10 @@ class Keys:
         """String: scales of the model's LoRA adapters, where clients have set them."""
         return f"{self.root}lora:{model}"
 
+    def session(self, name: str) -> str:
+        """String: the sealed key of a browser's session, by the hash of its id."""
+        return f"{self.root}in:{name}"
+
     def choices(self, owner: str) -> str:
         """Hash: options that a client has set for its later requests."""
         return f"{self.root}opt:{owner}"
