@@ -2,7 +2,7 @@
 
 import pytest
 
-from velesio.states import ModelState, State, overall
+from velesio.states import Counts, ModelState, State, overall, total
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,11 @@ def test_the_latest_end_counts(ends: list[float | None], latest: float | None) -
 def test_the_load_that_is_furthest_counts() -> None:
     """Of two loads, the progress of the one that will be over first."""
     assert overall([ModelState(state="loading", progress=part) for part in (0.2, 0.7)]).progress == 0.7
+
+
+def test_counts_of_workers_are_summed() -> None:
+    """The longest sequence is that of the one that had it; guesses are summed place by place."""
+    one = Counts(prompt_tokens=3, longest=7, drafts=2, accepted=3, accepted_at=(2, 1))
+    two = Counts(prompt_tokens=4, longest=5, drafts=4, accepted=6, accepted_at=(3, 2, 1))
+    assert total([one, two]) == Counts(prompt_tokens=7, longest=7, drafts=6, accepted=9, accepted_at=(5, 3, 1))
+    assert total([]) == Counts()

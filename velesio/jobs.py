@@ -441,11 +441,66 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     """Of the files that are made, previews included."""
     quality: int = 100
     """Of JPEG and WebP files, 0 to 100."""
+    lenient: bool = False
+    """Whether unknown samplers and schedules are passed over with a note instead of refused."""
+
+
+class Enlarge(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="enlarge"):
+    """Enlarge pictures as they are; nothing is drawn anew."""
+
+    pictures: tuple[bytes, ...]
+    """Files."""
+    upscaler: str = "None"
+    """"None": the pictures stay as they are."""
+    second: str = "None"
+    """Another one, whose result is laid over the first one's."""
+    share: float = 0.0
+    """How much of the second one is seen, 0 to 1."""
+    scale: float = 2.0
+    """How much larger; sides become multiples of 8."""
+    width: int = 0
+    """Pixels that are covered, in place of `scale`; 0, as `height` then is: by `scale`."""
+    height: int = 0
+    crop: bool = True
+    """Whether what reaches beyond `width` and `height` is cut off."""
+    tile: int = 192
+    """Pixels of the parts in which networks are shown a picture; 0: as a whole."""
+    overlap: int = 8
+
+
+class Detect(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="detect"):
+    """Show what a ControlNet would be shown of pictures."""
+
+    pictures: tuple[bytes, ...]
+    """Files."""
+    module: str = "none"
+    """As the fields of `Control` that follow."""
+    resolution: int = 512
+    threshold_a: float = -1.0
+    threshold_b: float = -1.0
+    masks: tuple[bytes, ...] = ()
+    """None, or one for each picture; white is hidden by modules that hide something."""
+
+
+class Sheet(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="sheet"):
+    """Arrange pictures on one, row by row."""
+
+    pictures: tuple[bytes, ...]
+    """Files; an empty one leaves its place empty."""
+    columns: int
+    margin: int = 0
+    """Pixels between them."""
+    over: tuple[str, ...] = ()
+    """Titles of the columns."""
+    beside: tuple[str, ...] = ()
+    """Titles of the rows."""
 
 
 Aside = Render | Tokenize | Detokenize | Embed | Rerank | Slots
 """Jobs that hold no slot: they are served beside the generating ones."""
-Params = Completion | Infill | Chat | Aside | Image
+ImageAside = Enlarge | Detect | Sheet
+"""The same of models that draw; their result is an `ImageResult`."""
+Params = Completion | Infill | Chat | Aside | Image | ImageAside
 
 
 def keep_alive_of(params: Params) -> float | None:
@@ -478,7 +533,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def new(cls, model: str, params: Params, **fields: Any) -> "Job":
         """A job with a fresh id."""
-        capability: Capability = "image" if isinstance(params, Image) else "text"
+        capability: Capability = "image" if isinstance(params, Image | ImageAside) else "text"
         return cls(id=new_id(), model=model, capability=capability, params=params, **fields)
 
 
@@ -510,6 +565,10 @@ class Timings(msgspec.Struct, frozen=True, array_like=True):
     """Tokens that were guessed ahead."""
     accepted: int = 0
     """Those of them that were right."""
+    drafts: int = 0
+    """Times that tokens were guessed ahead."""
+    accepted_at: tuple[int, ...] = ()
+    """Of the first, the second … token of each of those drafts: how often it was right. Their sum is `accepted`."""
 
 
 class Dialect(msgspec.Struct, frozen=True, array_like=True):

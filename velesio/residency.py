@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from pathlib import Path
 
 import structlog
 
 from velesio import metrics
 from velesio.backends.base import Backend, ModelCard
 from velesio.engines import Deliver, EngineThread
-from velesio.errors import ModelNotFound, ShuttingDown, VelesioError
+from velesio.errors import ModelNotFound, OutOfMemory, ShuttingDown, VelesioError
 from velesio.jobs import TextResult
-from velesio.states import Counts, ModelState, State, Wish
+from velesio.states import Counts, ModelState, State, Wish, added
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,8 @@ class Resident:
     """Monotonic time of the last use."""
     asked: float | None = None
     """The keep-alive that a client asked for; it holds until the model is unloaded, and a little longer."""
+    pinned: bool = False
+    """Whether it is not unloaded for others' sake, nor for having no jobs."""
     leaving: bool = False
     """Whether it takes no more jobs and is unloaded when those it has are done."""
     wish: int = 0
@@ -69,7 +72,7 @@ class Resident:
 
     def expired(self, now: float) -> bool:
         """Whether it was idle for its keep-alive."""
-        return not self.held and 0 <= self.keep_alive <= now - self.used
+        return not self.pinned and not self.held and 0 <= self.keep_alive <= now - self.used
 
     def enter(self, state: State) -> None:
         """Note the state and the time."""
@@ -79,7 +82,7 @@ class Resident:
     def described(self) -> ModelState:
         """What the registry is told."""
         starting, failure, expires = self.starting, self.failure, None
-        if self.state == "loaded" and self.keep_alive >= 0:
+        if self.state == "loaded" and self.keep_alive >= 0 and not self.pinned:
             idle = 0.0 if self.held else time.monotonic() - self.used
             expires = round(time.time() - idle + self.keep_alive, 1)
         return ModelState(
@@ -88,6 +91,7 @@ class Resident:
             progress=starting.progress if starting else float(self.state == "loaded"),
             expires_at=expires,
             reason=failure.message if failure and self.state == "failed" else "",
+            pinned=self.pinned,
             wish=self.wish,
         )
 
@@ -152,6 +156,8 @@ class Residency:
         counts.longest = max(counts.longest, usage.prompt_tokens + usage.completion_tokens)
         counts.drafted += timings.drafted
         counts.accepted += timings.accepted
+        counts.drafts += timings.drafts
+        counts.accepted_at = added((counts.accepted_at, timings.accepted_at))
 
     @property
     def progressing(self) -> bool:
@@ -179,7 +185,11 @@ class Residency:
 
     def _fits(self, resident: Resident) -> bool:
         """Whether the model could be loaded at once, perhaps by unloading idle ones. One model alone always may."""
-        busy = sum(other.card.bytes for other in self._residents.values() if other.held and other is not resident)
+        busy = sum(
+            other.card.bytes
+            for other in self._residents.values()
+            if (other.held or (other.pinned and other.engine)) and other is not resident
+        )
         return not busy or busy + resident.card.bytes <= self.budget
 
     def reserve(self, name: str) -> None:
@@ -253,12 +263,19 @@ class Residency:
         return engine
 
     async def _make_space(self, wanted: Resident) -> None:
-        """Unloads idle models, least recently used first, until `wanted` fits; waits while all are busy."""
+        """Unloads idle models, least recently used first, until `wanted` fits; waits while all are busy.
+
+        Raises:
+            OutOfMemory: it does not fit beside those that are pinned.
+        """
         self._wanting_space += 1
         try:
-            while self._used_bytes() and self._used_bytes() + wanted.card.bytes > self.budget:
+            while self.used and self.used + wanted.card.bytes > self.budget:
+                self._check_pinned(wanted)
                 idle = [
-                    item for item in self._residents.values() if item.engine and not item.held and item is not wanted
+                    item
+                    for item in self._residents.values()
+                    if item.engine and not item.held and not item.pinned and item is not wanted
                 ]
                 if idle:
                     await self._unload(min(idle, key=lambda item: item.used))
@@ -270,7 +287,18 @@ class Residency:
         finally:
             self._wanting_space -= 1
 
-    def _used_bytes(self) -> int:
+    def _check_pinned(self, wanted: Resident) -> None:
+        pinned = [item for item in self._residents.values() if item.engine and item.pinned]
+        held = sum(item.card.bytes for item in pinned)
+        if pinned and held + wanted.card.bytes > self.budget:
+            raise OutOfMemory(
+                f"{wanted.card.name} needs {wanted.card.bytes // 2**20} MiB; of the {self.budget // 2**20} MiB of the "
+                f"budget {held // 2**20} are pinned ({', '.join(item.card.name for item in pinned)})"
+            )
+
+    @property
+    def used(self) -> int:
+        """Bytes of the budget that loaded models take."""
         return sum(item.card.bytes for item in self._residents.values() if item.engine)
 
     async def _unload(self, resident: Resident, state: State = "unloaded") -> None:
@@ -300,7 +328,9 @@ class Residency:
         try:
             if wish.loaded:
                 await self.engine_for(wish.model)
+                resident.pinned = resident.pinned if wish.pinned is None else wish.pinned
             else:
+                resident.pinned = False
                 await self._leave(resident)
         finally:
             resident.wish = max(resident.wish, wish.number)
@@ -354,3 +384,12 @@ class Residency:
 
 def _four_fifths_of_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 4 // 5
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -1,7 +1,8 @@
 """States of models: what a worker tells of each that it serves, and what it can be told to do about it."""
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,6 +24,8 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """When it will be unloaded if no job comes; None: never, or it is not loaded."""
     reason: str = ""
     """Why it could not be loaded."""
+    pinned: bool = False
+    """Whether it stays loaded whatever else is wanted, until an operator says otherwise."""
     wish: int = 0
     """The number of the last wish that the worker has done what it could for."""
 
@@ -42,6 +45,10 @@ class Counts(msgspec.Struct, kw_only=True):
     """Tokens guessed ahead."""
     accepted: int = 0
     """Those of them that were right."""
+    drafts: int = 0
+    """Times that tokens were guessed ahead."""
+    accepted_at: tuple[int, ...] = ()
+    """Drafts whose first, second … token was right."""
     steps: int = 0
     sequences: int = 0
     """Jobs that each step advanced, summed."""
@@ -57,6 +64,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """Load it, or let its jobs end and unload it."""
     keep_alive: float | None = None
     """Seconds after its last job at which it is unloaded, 0: at once, negative: never; None: as before."""
+    pinned: bool | None = None
+    """Whether it shall stay loaded whatever else is wanted; None: as before."""
 
 
 def total(counts: Iterable[Counts]) -> Counts:
@@ -65,8 +74,17 @@ def total(counts: Iterable[Counts]) -> Counts:
     for each in counts:
         for name in Counts.__struct_fields__:
             both = getattr(together, name), getattr(each, name)
-            setattr(together, name, max(both) if name == "longest" else sum(both))
+            setattr(together, name, _OTHERWISE.get(name, sum)(both))
     return together
+
+
+def added(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """Sums place by place; what a shorter one lacks is 0."""
+    return tuple(map(sum, zip_longest(*counts, fillvalue=0)))
+
+
+_OTHERWISE: dict[str, Callable[[Iterable[Any]], Any]] = {"longest": max, "accepted_at": added}
+"""How those counts come together whose sum would not be theirs."""
 
 
 def overall(states: Iterable[ModelState]) -> ModelState:

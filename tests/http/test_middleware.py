@@ -281,6 +281,7 @@ def test_who_is_on_this_machine(peer: object, local: bool) -> None:
         ("gzip", gzip.compress(b" " * 10_000_000), 413),
         ("identity", b'{"prompt": "one"}', 200),
     ],
+    ids=["packed", "garbage", "a bomb", "plain"],  # what is packed tells the time
 )
 async def test_compressed_bodies(site: Site, encoding: str, body: bytes, status: int) -> None:
     """They are unpacked, up to the limit; what cannot be unpacked is the client's fault."""

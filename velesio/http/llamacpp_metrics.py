@@ -16,12 +16,13 @@ _BEGAN = int(time.time())
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """One metric with its value."""
+    """One metric with its value, or with a value for each label."""
 
     name: str
     kind: str
     help: str
-    value: float
+    values: dict[str, float]
+    """By label, as it is written; of a metric without labels there is one, the empty label's."""
 
 
 def wanted(request: web.Request) -> bool:
@@ -56,6 +57,8 @@ def of(counts: Counts, status: QueueStatus, models: Sequence[str], pace: tuple[f
         _counter("n_tokens_max", "Tokens of the longest sequence.", counts.longest),
         _counter("spec_decode_num_draft_tokens_total", "Tokens guessed ahead.", counts.drafted),
         _counter("spec_decode_num_accepted_tokens_total", "Guessed tokens that were right.", counts.accepted),
+        _counter("spec_decode_num_drafts_total", "Times that tokens were guessed ahead.", counts.drafts),
+        *_by_position(counts.accepted_at),
         _gauge("prompt_tokens_seconds", "Prompt tokens a second since the last scrape.", pace[0]),
         _gauge("predicted_tokens_seconds", "Tokens of answers a second since the last scrape.", pace[1]),
         _gauge("requests_processing", "Jobs that are computed.", sum(depth.running for depth in depths)),
@@ -69,11 +72,20 @@ def of(counts: Counts, status: QueueStatus, models: Sequence[str], pace: tuple[f
 
 
 def _counter(name: str, text: str, value: float) -> Metric:
-    return Metric(name, "counter", text, value)
+    return Metric(name, "counter", text, {"": value})
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
-    return Metric(name, "gauge", text, value)
+    return Metric(name, "gauge", text, {"": value})
+
+
+def _by_position(accepted: Sequence[int]) -> list[Metric]:
+    """The guesses that were right by their place in the draft, counted from 0; absent before the first, as there."""
+    if not accepted:
+        return []
+    values: dict[str, float] = {f'{{position="{place}"}}': count for place, count in enumerate(accepted)}
+    text = "Guessed tokens that were right, by their place in the draft."
+    return [Metric("spec_decode_num_accepted_tokens_per_pos_total", "counter", text, values)]
 
 
 def written(metrics: Iterable[Metric]) -> bytes:
@@ -81,5 +93,6 @@ def written(metrics: Iterable[Metric]) -> bytes:
     lines: list[str] = []
     for metric in metrics:
         name = f"llamacpp:{metric.name}"
-        lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}", f"{name} {metric.value}"]
+        lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}"]
+        lines += [f"{name}{label} {value}" for label, value in metric.values.items()]
     return "\n".join([*lines, ""]).encode()

@@ -449,6 +449,10 @@ def test_guesses_do_not_change_a_greedy_answer(make_desk: Callable[..., Desk], s
         assert [result.tokens for result in results] == expected
         drafted += sum(result.timings.drafted for result in results)
         accepted += sum(result.timings.accepted for result in results)
+        for times in (result.timings for result in results):
+            assert times.accepted == sum(times.accepted_at)
+            assert times.drafts <= times.drafted <= 4 * times.drafts
+            assert list(times.accepted_at) == sorted(times.accepted_at, reverse=True)
     assert 0 < accepted <= drafted
 
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from velesio.backends.llama.batching import Share
+from velesio.backends.llama.sequence import Guesses
 from velesio.backends.llama.speculation import Lookup, Speculation, Worth
 
 
@@ -17,7 +18,7 @@ class Answer:
         self.number = number
         self.room = room
         self.may_guess = may_guess
-        self.guessed = self.guessed_right = 0
+        self.guesses = Guesses()
 
     def say(self, text: str) -> None:
         self.tokens.extend(ord(character) for character in text)

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Container, Hashable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import msgspec
+
 from velesio.backends.base import Work
 from velesio.backends.llama.sampler import Choice, Sampler
 from velesio.backends.llama.text import TextStream
@@ -72,8 +74,7 @@ class Sequence:
         """How long the answer may reason; None: it does not."""
         self.drafts = False
         """Whether tokens may be guessed ahead."""
-        self.guessed = self.guessed_right = 0
-        """Tokens guessed ahead, and those of them that the model then chose."""
+        self.guesses = Guesses()
         self.ending: Ending | None = None
         self.truncated = False
         self.answer: list[int] = []
@@ -210,9 +211,7 @@ class Sequence:
         """What it gave, once `ending` is set."""
         end = time.monotonic()
         first = self._first or end
-        times = Timings(
-            (first - self._admitted) * 1000, (end - first) * 1000, drafted=self.guessed, accepted=self.guessed_right
-        )
+        times = self.guesses.told(Timings((first - self._admitted) * 1000, (end - first) * 1000))
         return TextResult(
             text=self._stream.text,
             tokens=tuple(self.answer),
@@ -251,6 +250,29 @@ class Sequence:
         self.ending = ending
         at_limit = ending == "limit" and self.predicted >= self._limit
         self.truncated = self.truncated or (at_limit and self._cut_by_context)
+
+
+class Guesses:
+    """What became of the tokens that were guessed ahead of an answer."""
+
+    def __init__(self) -> None:
+        self._drafts = self._tokens = 0
+        self._right_at: list[int] = []
+
+    def add(self, tokens: int, right: int) -> None:
+        """Of `tokens` that were guessed at once the model then chose the first `right`."""
+        self._drafts += 1
+        self._tokens += tokens
+        self._right_at.extend([0] * (right - len(self._right_at)))
+        for place in range(right):
+            self._right_at[place] += 1
+
+    def told(self, times: Timings) -> Timings:
+        """`times` with the counts."""
+        accepted = tuple(self._right_at)
+        return msgspec.structs.replace(
+            times, drafted=self._tokens, accepted=sum(accepted), drafts=self._drafts, accepted_at=accepted
+        )
 
 
 class Reasoning:

@@ -167,8 +167,7 @@ class Speculation:
 
     def learn(self, sequence: Sequence, guessed: int, right: int) -> None:
         """Of `guessed` tokens the model chose `right` itself."""
-        sequence.guessed += guessed
-        sequence.guessed_right += right
+        sequence.guesses.add(guessed, right)
         self._worth.guessed(sequence.number, guessed, right)
 
     def forget(self, sequences: Iterable[Sequence]) -> None:
