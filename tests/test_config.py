@@ -37,6 +37,11 @@ def test_the_shipped_file_holds_every_default() -> None:
         ("blobs", config.BlobSection),
         ("worker", config.WorkerSection),
         ("log", config.LogSection),
+        ("webhooks", config.WebhookSection),
+        ("fetch", config.FetchSection),
+        ("sessions", config.SessionSection),
+        ("tracing", config.TracingSection),
+        ("downloads", config.DownloadSection),
     ):
         assert set(raw[name]) == {field.name for field in msgspec.structs.fields(kind)}
     options = raw["backends"]["llama"]
@@ -80,6 +85,12 @@ def test_environment_over_file_and_set_over_both(tmp_path: Path) -> None:
         ('[[keys]]\nnane = "a"', (), r"keys\[0\].nane.*did you mean name"),
         ('[[models]]\nname = "a"\n[[models]]\nname = "b"\naliases = ["a"]', (), "'a' is used twice"),
         ("", ("log.level=loud",), "log.level"),
+        ("", ('server.hosts=["http://x"]',), "server.hosts: .*is no name"),
+        ("", ('webhooks.hosts=["https://x"]',), "webhooks.hosts: .*is no host"),
+        ("", ('webhooks.hosts=["x.org"]',), "webhooks.secret is needed"),
+        ("", ("webhooks.secret=short",), "webhooks.secret has 5 characters"),
+        ("", ('fetch.hosts=["*.*"]',), "fetch.hosts: .*is no host"),
+        ("", ('server.trusted_proxies=["10.0.0.1/8"]',), "server.trusted_proxies: .*host bits"),
         ("", ("server.port.x=1",), "server.port: expected `int`"),
     ],
 )

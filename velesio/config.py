@@ -9,6 +9,8 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +27,8 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Scope = Literal["text", "images", "admin"]
 
 _MIB = 1024 * 1024
+_SECRET = 24
+"""Characters of a secret at least."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +49,11 @@ class ServerSection(Section, frozen=True, kw_only=True):
     request_timeout: Seconds = 300.0
     background_timeout: Seconds = 86400.0
     keepalive_timeout: Seconds = 75.0
+    header_timeout: Seconds = 20.0
+    body_timeout: Seconds = 60.0
+    max_pixels: PositiveInt = 64 * 1024 * 1024
+    hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     sse_ping_interval: Seconds = 15.0
     loading_wait: Annotated[float, Meta(ge=0)] = 0.0
     cors_origins: tuple[str, ...] = ()
@@ -99,6 +108,10 @@ class QueueSection(Section, frozen=True, kw_only=True):
     look_ahead_wait: Seconds = 0.2
     memory_reserve: Annotated[float, Meta(ge=0, lt=1)] = 0.1
     weights: dict[str, Annotated[float, Meta(gt=0)]] = {}
+    usage_days: PositiveInt = 90
+    usage_hours: PositiveInt = 168
+    usage_rows: PositiveInt = 10_000
+    audit_length: PositiveInt = 10_000
 
 
 class BlobSection(Section, frozen=True, kw_only=True):
@@ -120,11 +133,118 @@ class WorkerSection(Section, frozen=True, kw_only=True):
     step_timeout: Seconds = 300.0
 
 
+class MonitoringSection(Section, frozen=True, kw_only=True):
+    """`[monitoring]`: the port for Prometheus and health checks alone."""
+
+    port: Port = 0
+    host: str = "127.0.0.1"
+    advertise: str = ""
+
+
 class LogSection(Section, frozen=True, kw_only=True):
     """`[log]`: what is written to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug-content", "debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
+
+
+class Limits(Section, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key, a tenant or a model may use; None: as the default of its kind says, 0: as much as it likes."""
+
+    requests: Count | None = None
+    """In a minute."""
+    tokens: Count | None = None
+    """In a minute, read and written together."""
+    concurrent: Count | None = None
+    """Requests at a time."""
+    images: Count | None = None
+    """Pictures in a day."""
+    gpu_seconds: Annotated[float, Meta(ge=0)] | None = None
+    """Of engines' time, in a day."""
+    month_tokens: Count | None = None
+    """In 30 days, as the two that follow."""
+    month_images: Count | None = None
+    month_gpu_seconds: Annotated[float, Meta(ge=0)] | None = None
+
+    def over(self, default: "Limits") -> "Limits":
+        """These, and the default where they say nothing."""
+        own = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return msgspec.structs.replace(default, **own)
+
+
+class LimitsSection(Section, frozen=True, kw_only=True):
+    """`[limits]`: the defaults of each kind, and single models."""
+
+    key: Limits = Limits(requests=60, concurrent=10)
+    tenant: Limits = Limits()
+    model: Limits = Limits()
+    local: Limits = Limits()
+    """Of clients on this machine, where no keys are needed."""
+    models: dict[str, Limits] = {}
+    """By name, over `model`."""
+
+
+class AccessSection(Section, frozen=True, kw_only=True):
+    """`[access]`: keys that are made while the server runs."""
+
+    required: bool = False
+    pepper: str = ""
+    grace: Annotated[float, Meta(ge=0)] = 86400.0
+    on_revoke: Literal["finish", "end"] = "finish"
+
+
+class WebhookSection(Section, frozen=True, kw_only=True):
+    """`[webhooks]`: telling other servers of the ends of background jobs."""
+
+    hosts: tuple[str, ...] = ()
+    private: bool = False
+    secret: str = ""
+    attempts: PositiveInt = 10
+    retry_delay: Seconds = 5.0
+    retry_delay_max: Seconds = 3600.0
+    timeout: Seconds = 10.0
+
+
+class FetchSection(Section, frozen=True, kw_only=True):
+    """`[fetch]`: pictures that requests name by their address."""
+
+    hosts: tuple[str, ...] = ()
+    private: bool = False
+    max_bytes: PositiveInt = 16 * _MIB
+    redirects: Count = 3
+    timeout: Seconds = 10.0
+
+
+class SessionSection(Section, frozen=True, kw_only=True):
+    """`[sessions]`: conversations that the server remembers for clients that name one."""
+
+    enabled: bool = True
+    ttl: Seconds = 86400.0
+    max_bytes: PositiveInt = 256 * 1024
+    max_turns: PositiveInt = 200
+    limit: PositiveInt = 100
+    when_full: Literal["forget", "refuse"] = "forget"
+
+
+class TracingSection(Section, frozen=True, kw_only=True):
+    """`[tracing]`: spans for OpenTelemetry."""
+
+    enabled: bool = False
+    endpoint: str = ""
+    service: str = "velesio"
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+
+class DownloadSection(Section, frozen=True, kw_only=True):
+    """`[downloads]`: files that are fetched into `models_dir` before the server starts."""
+
+    text: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
+    vae: tuple[str, ...] = ()
+    hub: str = "https://huggingface.co"
+    token: str = ""
+    reserve: Count = 256 * _MIB
 
 
 class KeySection(Section, frozen=True, kw_only=True):
@@ -136,6 +256,8 @@ class KeySection(Section, frozen=True, kw_only=True):
     tenant: str = "default"
     models: tuple[str, ...] = ("*",)
     scopes: tuple[Scope, ...] = ("text", "images")
+    expires: datetime | None = None
+    limits: Limits = Limits()
 
 
 class ModelSection(Section, frozen=True, kw_only=True):
@@ -144,6 +266,8 @@ class ModelSection(Section, frozen=True, kw_only=True):
     name: str
     backend: str = "llama"
     path: Path | None = None
+    source: str = ""
+    sha256: str = ""
     aliases: tuple[str, ...] = ()
     keep_alive: float | None = None
     options: dict[str, Any] = {}
@@ -158,7 +282,15 @@ class Config(Section, frozen=True, kw_only=True):
     queue: QueueSection = QueueSection()
     blobs: BlobSection = BlobSection()
     worker: WorkerSection = WorkerSection()
+    monitoring: MonitoringSection = MonitoringSection()
     log: LogSection = LogSection()
+    webhooks: WebhookSection = WebhookSection()
+    fetch: FetchSection = FetchSection()
+    sessions: SessionSection = SessionSection()
+    tracing: TracingSection = TracingSection()
+    downloads: DownloadSection = DownloadSection()
+    access: AccessSection = AccessSection()
+    limits: LimitsSection = LimitsSection()
     keys: tuple[KeySection, ...] = ()
     models: tuple[ModelSection, ...] = ()
     backends: dict[str, dict[str, Any]] = {}
@@ -330,6 +462,17 @@ _SECTIONS: dict[str, type[Section]] = {
     "blobs": BlobSection,
     "worker": WorkerSection,
     "log": LogSection,
+    "webhooks": WebhookSection,
+    "fetch": FetchSection,
+    "sessions": SessionSection,
+    "tracing": TracingSection,
+    "downloads": DownloadSection,
+    "access": AccessSection,
+    "limits": LimitsSection,
+    "limits.key": Limits,
+    "limits.tenant": Limits,
+    "limits.model": Limits,
+    "limits.local": Limits,
     "keys": KeySection,
     "models": ModelSection,
 }
@@ -355,12 +498,15 @@ def _check(config: Config) -> None:
     for number, key in enumerate(config.keys):
         if bool(key.token) == bool(key.sha256):
             raise ConfigError(f"keys[{number}]: give either token or sha256")
+        if key.expires is not None and key.expires.tzinfo is None:
+            raise ConfigError(f"keys[{number}]: expires needs a time zone, like 2027-01-31T00:00:00Z")
     names = [name for model in config.models for name in (model.name, *model.aliases)]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"models: the name {name!r} is used twice")
     _check_ports(config)
     _check_origins(config)
+    _check_hosts(config)
     if config.queue.beat * 2 > config.queue.lease:
         raise ConfigError("queue.beat must be at most half of queue.lease, else leases run out between two beats")
     if config.blobs.max_bytes > config.blobs.budget:
@@ -389,3 +535,26 @@ def _check_origins(config: Config) -> None:
         for origin in origins:
             if origin not in {"*", "localhost"} and not _ORIGIN.fullmatch(origin):
                 raise ConfigError(f'{place}: {origin!r} is no origin; write it like "https://example.org:8443"')
+
+
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
+_HOST = re.compile(rf"(\*|\*\.{_NAME.pattern}|{_NAME.pattern})(:(\d{{1,5}}|\*))?", re.IGNORECASE)
+
+
+def _check_hosts(config: Config) -> None:
+    for name in config.server.hosts:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f'server.hosts: {name!r} is no name of a host; write it like "ai.example.org"')
+    for place, hosts in (("webhooks.hosts", config.webhooks.hosts), ("fetch.hosts", config.fetch.hosts)):
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ConfigError(f'{place}: {host!r} is no host; write it like "example.org" or "*.example.org:8443"')
+    for network in config.server.trusted_proxies:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ConfigError(f'server.trusted_proxies: {error}; write it like "10.0.0.0/8"') from None
+    if config.webhooks.hosts and not config.webhooks.secret:
+        raise ConfigError("webhooks.secret is needed to sign what goes to webhooks.hosts: 24 characters at least")
+    if config.webhooks.secret and len(config.webhooks.secret) < _SECRET:
+        raise ConfigError(f"webhooks.secret has {len(config.webhooks.secret)} characters; at least {_SECRET} are safe")
