@@ -140,6 +140,8 @@ class TextParams(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Ends the answer at a line that is indented by less; 0: never."""
     return_progress: bool = False
     """Send `Progress` while the prompt is computed."""
+    tells_settings: bool = False
+    """Tell with the result what is `InForce`."""
     keep_alive: float | None = None
     """Seconds after this job at which the model is unloaded if no other comes; 0: at once, negative: never, None: as
     before."""
@@ -596,6 +598,8 @@ class Started(msgspec.Struct, frozen=True, array_like=True, tag=0):
 
     prompt_tokens: int = 0
     dialect: Dialect = Dialect()
+    cached_tokens: int = 0
+    """Of the prompt, those that lie in the cache now; the result tells how many were not computed in the end."""
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -632,6 +636,15 @@ class Preview(msgspec.Struct, frozen=True, array_like=True, tag=6):
     total: int = 0
 
 
+class InForce(msgspec.Struct, frozen=True, array_like=True):
+    """What an engine made of params that only it can read."""
+
+    grammar: str = ""
+    """GBNF for the schema or the tool calls that the answer was held to; empty: the params have it, or nothing was."""
+    logit_bias: tuple[tuple[int, float | None], ...] = ()
+    """(token, its bias; None: it was forbidden), texts as their tokens, with the ends that were ignored."""
+
+
 class TextResult(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """What a completion or chat gave."""
 
@@ -649,6 +662,7 @@ class TextResult(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """The prompt's text as the model saw it, where the params did not hold it (token ids, chat)."""
     dialect: Dialect = Dialect()
     probs: tuple[TokenProbs, ...] = ()
+    in_force: InForce = InForce()
 
 
 class ImageResult(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -14,6 +14,7 @@ import torch
 from velesio.backends.base import Work, failed
 from velesio.backends.diffusion import calls, facts, making, preparing
 from velesio.backends.diffusion.answers import answers
+from velesio.backends.diffusion.asides import Asides
 from velesio.backends.diffusion.calls import Call, Key
 from velesio.backends.diffusion.device import Device, is_out_of_memory
 from velesio.backends.diffusion.models import Models
@@ -23,7 +24,7 @@ from velesio.backends.diffusion.preparing import Prepared
 from velesio.backends.diffusion.request import Request
 from velesio.backends.diffusion.turns import Turns
 from velesio.errors import OutOfMemory, VelesioError
-from velesio.jobs import Cancelled, Completed, Failed, Final, Started
+from velesio.jobs import Cancelled, Completed, Failed, Final, ImageAside, Started
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +55,13 @@ class DiffusionEngine:
         self._pace = Pace(device.rows)
         self._turns = Turns(options.turn)
         self._numbers = count()
+        self._asides = Asides(models, options)
 
     def admit(self, work: Work) -> bool:
-        """Takes `work` if a slot is free; a job that cannot be served is answered with `Failed`."""
+        """Takes `work` if a slot is free, or it is an aside; a job that cannot be served is answered with `Failed`."""
+        if isinstance(work.job.params, ImageAside):
+            self._asides.take(work, work.job.params)
+            return True
         if len(self._requests) >= self._options.slots:
             return False
         try:
@@ -73,7 +78,8 @@ class DiffusionEngine:
         return True
 
     def step(self) -> None:
-        """Answers one group of calls."""
+        """Answers one group of calls, and does a piece of an aside."""
+        self._asides.step()
         self._drop_cancelled()
         waiting: dict[Key, list[_Task]] = defaultdict(list)
         for task in self._tasks:
@@ -88,6 +94,7 @@ class DiffusionEngine:
 
     def close(self) -> None:
         """Frees the checkpoint and everything loaded with it."""
+        self._asides.close()
         for task in self._tasks:
             task.path.close()
         self._tasks.clear()

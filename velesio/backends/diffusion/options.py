@@ -21,6 +21,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds of work after which pictures of another size or with other adapters have their turn."""
     max_pixels: Annotated[int, Meta(ge=4096)] = 2048 * 2048
     """Pixels of one picture at most."""
+    max_enlarged: Annotated[int, Meta(ge=4096)] = 4096 * 4096
+    """Pixels of a picture at most that is enlarged by itself, or of a sheet of several."""
     max_batch: Annotated[int, Meta(ge=1, le=1024)] = 64
     """Pictures of one job at most."""
     max_steps: Annotated[int, Meta(ge=1, le=10000)] = 150

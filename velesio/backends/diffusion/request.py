@@ -52,10 +52,10 @@ class Request:
         self.models = models
         self.options = options
         self.plan = models.own.blueprint
-        self.choice = samplers.choose(params.sampler, params.schedule)
-        self.second_choice = _second_choice(params, self.choice)
-        self.sizes = self._sizes()
         self.notes: list[str] = []
+        self.choice = self._choice(params.sampler, params.schedule)
+        self.second_choice = self._second_choice()
+        self.sizes = self._sizes()
         self.prompt, tags = prompt.tags(params.prompt)
         self.adapters = self._adapters(tags)
         self.setting = Setting(
@@ -148,6 +148,19 @@ class Request:
             self._told = done
             self.work.emit(Progress(done, self.steps, ms=(time.monotonic() - self.began) * 1000))
 
+    def _choice(self, sampler: str, schedule: str) -> Choice:
+        if not self.params.lenient:
+            return samplers.choose(sampler, schedule)
+        choice, note = samplers.choose_anyway(sampler, schedule)
+        self.notes += [note] if note else []
+        return choice
+
+    def _second_choice(self) -> Choice:
+        params, hires = self.params, self.params.hires
+        if hires is None or not (hires.sampler or hires.schedule):
+            return self.choice
+        return self._choice(hires.sampler or params.sampler, hires.schedule or params.schedule)
+
     def _sizes(self) -> sizes.Sizes:
         params, options, plan = self.params, self.options, self.plan
         width, height = params.width, params.height
@@ -200,13 +213,6 @@ def on_device(tensor: Tensor, place: torch.device) -> Tensor:
 def size_of(latents: Size, factor: int) -> tuple[int, int]:
     """Height and width of the latents of a picture."""
     return latents.height // factor, latents.width // factor
-
-
-def _second_choice(params: Image, first: Choice) -> Choice:
-    hires = params.hires
-    if hires is None or not (hires.sampler or hires.schedule):
-        return first
-    return samplers.choose(hires.sampler or params.sampler, hires.schedule or params.schedule)
 
 
 def _check(params: Image, options: Options) -> None:

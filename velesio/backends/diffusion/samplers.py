@@ -136,6 +136,16 @@ def choose(name: str, schedule: str = "") -> Choice:
     raise BadRequest(f"no sampler is called {name!r}; the nearest are {near}", param="sampler")
 
 
+def choose_anyway(name: str, schedule: str = "") -> tuple[Choice, str]:
+    """As `choose`, but what is unknown is passed over as A1111 does: the first sampler, its own schedule. Also a note
+    that says so, if it was."""
+    try:
+        return choose(name, schedule), ""
+    except BadRequest as error:
+        known = _plain(name) in _SAMPLERS
+        return choose(name if known else SAMPLERS[0].name), f"{error.message}; passed over"
+
+
 def _schedule(name: str) -> Schedule:
     found = _SCHEDULES.get(_plain(name or "automatic"))
     if found is None:
