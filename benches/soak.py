@@ -155,7 +155,7 @@ class Watch:
                 files=process.num_fds(),
                 keys=await self._keys() if keys else {},
                 sequences=metrics.get("velesio_engine_sequences", 0.0),
-                inflight=metrics.get("velesio_jobs_inflight", 0.0),
+                inflight=metrics.get("velesio_worker_jobs", 0.0),
                 cells=metrics.get(CELLS),
                 pending=status["pending"] + status["active"],
                 jobs=await asyncio.to_thread(self._server.outcomes),

@@ -54,6 +54,7 @@ class EngineThread:
         self._loaded: asyncio.Future[None] = self._loop.create_future()
         self._sequences = metrics.engine_sequences.labels(card.name)
         self._steps = metrics.engine_steps.labels(card.name)
+        self._step_seconds = metrics.step_seconds.labels(card.name)
         self._counts = counts or Counts()
 
     async def start(self) -> None:
@@ -180,13 +181,14 @@ class EngineThread:
         return True
 
     def _step(self, engine: Engine) -> None:
-        self._step_began = time.monotonic()
+        self._step_began = began = time.monotonic()
         advanced = len(self._active)
         try:
             engine.step()
         finally:
             self._step_began = 0.0
         self._steps.inc()
+        self._step_seconds.observe(time.monotonic() - began)
         self._counts.steps += 1
         self._counts.sequences += advanced
 

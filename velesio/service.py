@@ -10,15 +10,16 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Literal
 
 import structlog
 from aiohttp import web
 
 from velesio import __version__, catalogue, metrics
-from velesio.config import Config
+from velesio.config import Config, MonitoringSection
 from velesio.errors import BrokerUnavailable, ConfigError
-from velesio.http import app, listening
+from velesio.http import app, listening, monitoring
 from velesio.http.gateway import Gateway
 from velesio.http.keys import KeyRing
 from velesio.queue.broker import Broker
@@ -140,7 +141,7 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
     worker = Worker(config.worker, backends, leases, publisher, keep_alives)
     if not worker.residency.cards:
         raise ConfigError(_nothing_to_serve(config))
-    leases.advertise(worker.residency.cards, worker.facts)
+    leases.advertise(worker.residency.cards, partial(_facts, worker, _advertised(config.monitoring, role)))
     sys.setswitchinterval(_SWITCH_INTERVAL)
     await leases.start()
     stack.push_async_callback(leases.close)
@@ -152,10 +153,22 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
         await leases.close()
         log.info("worker has left", id=worker_id)
 
+    if role == "worker" and config.monitoring.port:
+        ports = await monitoring.listen(config.monitoring, monitoring.application(worker.unready))
+        stack.push_async_callback(ports.cleanup)
     leave = _once(drain)
     stack.push_async_callback(leave)
     log.info("worker started", id=worker_id, models=[card.name for card in worker.residency.cards])
     return worker
+
+
+def _advertised(section: MonitoringSection, role: Role) -> str:
+    """The address of a worker's monitoring port, for the registry; empty: there is none, or a gateway has it."""
+    return f"{section.advertise or socket.gethostname()}:{section.port}" if role == "worker" and section.port else ""
+
+
+def _facts(worker: Worker, monitoring_address: str) -> dict[str, Any]:
+    return worker.facts() | ({"monitoring": monitoring_address} if monitoring_address else {})
 
 
 def _once(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], "asyncio.Task[None]"]:
@@ -193,12 +206,18 @@ async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopS
         registry=registry,
         keys=KeyRing(config.keys),
         llamacpp_origins=config.ports.llamacpp_origins,
+        webhooks=config.webhooks,
+        fetch=config.fetch,
+        sessions=config.sessions,
     )
     runner = app.runner(gateway)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     stack.push_async_callback(_finish, gateway, config.server.drain_timeout, stop)
     opened = await listening.open_ports(runner, config.server, config.ports, standalone=role == "all")
+    if config.monitoring.port:
+        shown = monitoring.application(gateway.unready, gateway.metrics.metrics, registry.workers)
+        stack.push_async_callback((await monitoring.listen(config.monitoring, shown)).cleanup)
     gateway.ports.update({port: name for name, port in opened.items()})
     address = _address(runner)
     log.info("listening", url=address)

@@ -14,11 +14,22 @@ from velesio.backends.base import Backend, Work
 from velesio.config import WorkerSection
 from velesio.engines import Delivery, EngineThread
 from velesio.errors import BrokerUnavailable, ShuttingDown, VelesioError
-from velesio.jobs import Completed, Event, Failed, Final, TextResult, is_final, keep_alive_of
+from velesio.jobs import (
+    Completed,
+    Delta,
+    Event,
+    Failed,
+    Final,
+    ImageResult,
+    Result,
+    TextResult,
+    is_final,
+    keep_alive_of,
+)
 from velesio.queue.leases import Lease, Leases
 from velesio.queue.replies import Publisher
 from velesio.queue.tasks import stop
-from velesio.residency import Residency
+from velesio.residency import Residency, resident_bytes
 from velesio.states import Wish
 
 log = structlog.get_logger(__name__)
@@ -88,7 +99,16 @@ class Worker:
             "loading": self._loading,
             "models": self.residency.states(),
             "counts": self.residency.counts(),
+            "memory": {"budget": self.residency.budget, "used": self.residency.used, "resident": resident_bytes()},
         }
+
+    async def unready(self) -> list[str]:
+        """Why this worker takes no jobs, or cannot do them at once; empty: it does. For health checks."""
+        if self._quiet:
+            return ["the worker is leaving"]
+        if self._loading:
+            return ["the first model is being loaded"]
+        return ["an engine hung and was given up"] if self._hung else []
 
     async def run(self) -> None:
         """Takes and performs until `drain`."""
@@ -199,7 +219,7 @@ class Worker:
         # An order to abort it may have come before the lease did.
         held = Held(lease, time.monotonic(), cancelled=bool(lease.ending))
         self._held[lease.job.id] = held
-        metrics.child(metrics.jobs_inflight, lease.job.model).inc()
+        metrics.child(metrics.worker_jobs, lease.job.model).inc()
         if engine := self.residency.engine_at_hand(lease.job.model):
             self._perform(held, engine)
         else:
@@ -241,6 +261,8 @@ class Worker:
             elif is_final(event):
                 self._spawn(self._settle(held, _as_final(event)))
             elif work.job.stream:
+                if type(event) is Delta:
+                    self._leases.meter.said(held.lease, len(event.tokens))
                 self._publisher.publish(held.lease, event)
 
     # settle
@@ -257,12 +279,10 @@ class Worker:
         seconds = time.monotonic() - held.began
         metrics.child(metrics.jobs, job.model, outcome).inc()
         metrics.child(metrics.job_seconds, job.model, outcome).observe(seconds)
+        if isinstance(final, Completed):
+            _measure(job.model, final.result)
         if isinstance(final, Completed) and isinstance(final.result, TextResult):
             self.residency.count(job.model, final.result)
-            usage = final.result.usage
-            metrics.child(metrics.prompt_tokens, job.model).inc(usage.prompt_tokens)
-            metrics.child(metrics.cached_tokens, job.model).inc(usage.cached_tokens)
-            metrics.child(metrics.generated_tokens, job.model).inc(usage.completion_tokens)
         log.info("job ended", job_id=job.id, model=job.model, outcome=outcome, seconds=round(seconds, 3))
         await self._forget(held)
 
@@ -278,7 +298,7 @@ class Worker:
             del self._held[job.id]
         if not self._held:
             self._idle.set()
-        metrics.child(metrics.jobs_inflight, job.model).dec()
+        metrics.child(metrics.worker_jobs, job.model).dec()
         await self.residency.touch(job.model, keep_alive_of(job.params))
         self._reconsider()
 
@@ -331,3 +351,18 @@ class Worker:
 def _as_final(event: Event) -> Final:
     assert is_final(event)  # noqa: S101 - narrows for the type checker
     return event  # type: ignore[return-value]
+
+
+def _measure(model: str, result: Result) -> None:
+    """What a settled job adds to the metrics of its model."""
+    if isinstance(result, TextResult):
+        usage, timings = result.usage, result.timings
+        metrics.child(metrics.prompt_tokens, model).inc(usage.prompt_tokens)
+        metrics.child(metrics.cached_tokens, model).inc(usage.cached_tokens)
+        metrics.child(metrics.generated_tokens, model).inc(usage.completion_tokens)
+        metrics.child(metrics.prefill_seconds, model).observe(timings.prompt_ms / 1000)
+        metrics.child(metrics.decode_seconds, model).observe(timings.predicted_ms / 1000)
+    elif isinstance(result, ImageResult):
+        metrics.child(metrics.images, model).inc(len(result.pictures))
+        steps = result.facts.get("Steps", 0)
+        metrics.child(metrics.image_steps, model).inc(len(result.pictures) * steps)

@@ -7,10 +7,12 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from aiohttp import web
 
-from velesio.config import ServerSection
+from velesio.config import FetchSection, ServerSection, SessionSection, WebhookSection
 from velesio.errors import ShuttingDown, VelesioError
+from velesio.http.broker_metrics import BrokerMetrics
 from velesio.http.keys import Credential, KeyRing
 from velesio.http.live import Live
+from velesio.http.lookout import Lookout
 from velesio.http.pace import Pace
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
@@ -47,6 +49,9 @@ class Gateway:
         keys: KeyRing,
         server: ServerSection,
         llamacpp_origins: Sequence[str] = (),
+        webhooks: WebhookSection = WebhookSection(),  # noqa: B008 - frozen, as the following
+        fetch: FetchSection = FetchSection(),  # noqa: B008
+        sessions: SessionSection = SessionSection(),  # noqa: B008
     ) -> None:
         self.queue = queue
         self.inbox = inbox
@@ -54,12 +59,17 @@ class Gateway:
         self.broker = broker
         self.keys = keys
         self.server = server
+        self.webhooks = webhooks
+        self.fetch = fetch
+        self.sessions = sessions
         self.llamacpp_origins = llamacpp_origins
         """Origins of web pages that may read what the port for llama.cpp's clients answers."""
         self.ports: dict[int, str] = {}
         """Further ports: whose clients look there by default."""
+        self.metrics = BrokerMetrics(broker, queue, registry)
         self.pace = Pace()
         self.live = Live()
+        self.lookout = Lookout(broker, registry)
         self.draining = False
         self.answers: set[Stream] = set()
         self._idle = asyncio.Event()

@@ -30,6 +30,7 @@ _PLACES = {
     "/keys": ANY,
     "/livez": ANY,
     "/metrics": ANY,
+    "/metrics/targets": ADMIN,
     "/models": ANY,
     "/openapi.json": ANY,
     "/queue/status": ANY,

@@ -3,11 +3,9 @@
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import choose_encoder
 
 from velesio.errors import ModelLoading, Unavailable
-from velesio.http import earlier, llamacpp_metrics
+from velesio.http import earlier, llamacpp_metrics, monitoring
 from velesio.http.families import NATIVE, headers_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, LOADING, NO_MODEL, port_name
 from velesio.http.keys import Credential
@@ -43,12 +41,16 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """`/metrics`: Prometheus's text format, or OpenMetrics where the scraper prefers it. Of this process; at the port
-    for llama.cpp's clients, or with `?model=`, what llama.cpp's server tells, of the whole installation."""
+    """`/metrics`: Prometheus's text format, or OpenMetrics where the scraper prefers it. Of this process and of the
+    queue; at the port for llama.cpp's clients, or with `?model=`, what llama.cpp's server tells, of all workers."""
     if llamacpp_metrics.wanted(request):
         return await llamacpp_metrics.metrics(request)
-    write, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return web.Response(body=write(REGISTRY), headers={"Content-Type": content_type})
+    return monitoring.exposition(request.headers.get("Accept", ""), await request.app[GATEWAY].metrics.metrics())
+
+
+async def targets(request: web.Request) -> web.Response:
+    """`/metrics/targets`: the workers' monitoring ports, as Prometheus's `http_sd_configs` reads them."""
+    return json_response(monitoring.targets(request.app[GATEWAY].registry.workers()))
 
 
 async def queue_status(request: web.Request) -> web.Response:
@@ -114,6 +116,7 @@ ROUTES = [
     web.get("/v1/health", health),
     web.post("/v1/health", health),
     web.get("/metrics", metrics),
+    web.get("/metrics/targets", targets),
     web.get("/queue/status", queue_status),
 ]
 PUBLIC = frozenset({"/livez", "/readyz", "/health", "/v1/health"})
@@ -143,6 +146,14 @@ API = (
             errors=(Unavailable,),
         )
         for method in ("GET", "POST")
+    ),
+    Operation(
+        method="GET",
+        paths=("/metrics/targets",),
+        summary="The workers' monitoring ports, for Prometheus's `http_sd_configs`.",
+        answer=lambda: [{"targets": ["gpu-1:9101"], "labels": {"worker": "gpu-1", "velesio_host": "gpu-1"}}],
+        answers=list[dict[str, Any]],
+        errors=OF_EVERY_ROUTE,
     ),
     Operation(
         method="GET",

@@ -315,7 +315,7 @@ class Broker:
             raise BrokerUnavailable(f"No Redis or Valkey server answers at {self.address.public}: {reason}") from error
 
     async def _check_version(self) -> None:
-        info = _facts(await self.command("INFO", "server"))
+        info = facts(await self.command("INFO", "server"))
         version = info.get("redis_version", "0")
         if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM:
             raise ConfigError(
@@ -337,11 +337,12 @@ class Broker:
             if isinstance(error, BrokerUnavailable):
                 raise
             # Managed servers forbid CONFIG but show the policy here.
-            return _facts(await self.command("INFO", "memory")).get("maxmemory_policy", "")
+            return facts(await self.command("INFO", "memory")).get("maxmemory_policy", "")
         return str(next(iter(found.values()), b"").decode()) if isinstance(found, dict) else ""
 
 
-def _facts(text: Any) -> dict[str, str]:
+def facts(text: Any) -> dict[str, str]:
+    """What the server's INFO tells, by name."""
     return dict(re.findall(r"^(\w+):(.*?)\r?$", bytes(text).decode(errors="replace"), re.MULTILINE))
 
 

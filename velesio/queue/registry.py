@@ -153,6 +153,10 @@ class Registry:
                     found.setdefault(card.name, card)
         return list(found.values())
 
+    def remembered(self) -> list[str]:
+        """Names of the models that were served in the last day, perhaps by nobody now."""
+        return sorted(self._known)
+
     def workers(self) -> list[WorkerInfo]:
         """The workers that live."""
         return list(self._workers)
