@@ -72,6 +72,13 @@ class PortsSection(Section, frozen=True, kw_only=True):
     unity: Port = 0
 
 
+class SdapiSection(Section, frozen=True, kw_only=True):
+    """`[sdapi]`: A1111's API."""
+
+    lenient: bool = False
+    styles: Path = Path("styles.csv")
+
+
 class RedisSection(Section, frozen=True, kw_only=True):
     """`[redis]`: where the broker is."""
 
@@ -139,6 +146,7 @@ class MonitoringSection(Section, frozen=True, kw_only=True):
     port: Port = 0
     host: str = "127.0.0.1"
     advertise: str = ""
+    tenants: bool = False
 
 
 class LogSection(Section, frozen=True, kw_only=True):
@@ -278,6 +286,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     server: ServerSection = ServerSection()
     ports: PortsSection = PortsSection()
+    sdapi: SdapiSection = SdapiSection()
     redis: RedisSection = RedisSection()
     queue: QueueSection = QueueSection()
     blobs: BlobSection = BlobSection()
@@ -457,6 +466,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "": Config,
     "server": ServerSection,
     "ports": PortsSection,
+    "sdapi": SdapiSection,
     "redis": RedisSection,
     "queue": QueueSection,
     "blobs": BlobSection,

@@ -23,6 +23,7 @@ _CALL = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 
 
 # Gateway
 requests = Counter("velesio_requests_total", "HTTP requests by route and status.", ["route", "code"])
+tenant_requests = Counter("velesio_tenant_requests_total", "HTTP requests by tenant, where that is wanted.", ["tenant"])
 request_seconds = Histogram("velesio_request_seconds", "HTTP request duration.", ["route"], buckets=_JOB)
 rejected = Counter("velesio_rejected_total", "Requests refused before a job was queued.", ["reason"])
 cancelled = Counter("velesio_cancelled_total", "Jobs cancelled, by where they were.", ["stage"])
@@ -33,7 +34,9 @@ time_to_first_token = Histogram(
     buckets=_LATENCY,
 )
 inter_token = Histogram("velesio_inter_token_seconds", "Between two deltas of one answer.", ["model"], buckets=_BETWEEN)
-webhooks = Counter("velesio_webhooks_total", "Tries to tell a webhook of a job's end, by what became of it.", ["outcome"])
+webhooks = Counter(
+    "velesio_webhooks_total", "Tries to tell a webhook of a job's end, by what became of it.", ["outcome"]
+)
 loop_lag = Histogram("velesio_loop_lag_seconds", "How late the event loop wakes up.", buckets=_LAG)
 
 # Queue

@@ -206,6 +206,8 @@ async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopS
         registry=registry,
         keys=KeyRing(config.keys),
         llamacpp_origins=config.ports.llamacpp_origins,
+        tell_tenants=config.monitoring.tenants,
+        sdapi=config.sdapi,
         webhooks=config.webhooks,
         fetch=config.fetch,
         sessions=config.sessions,

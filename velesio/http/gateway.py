@@ -14,6 +14,7 @@ from velesio.http.keys import Credential, KeyRing
 from velesio.http.live import Live
 from velesio.http.lookout import Lookout
 from velesio.http.pace import Pace
+from velesio.http.sdapi_styles import Styles
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.recordings import Recorder
@@ -49,9 +50,11 @@ class Gateway:
         keys: KeyRing,
         server: ServerSection,
         llamacpp_origins: Sequence[str] = (),
+        tell_tenants: bool = False,
         webhooks: WebhookSection = WebhookSection(),  # noqa: B008 - frozen, as the following
         fetch: FetchSection = FetchSection(),  # noqa: B008
         sessions: SessionSection = SessionSection(),  # noqa: B008
+        sdapi: SdapiSection = SdapiSection(),  # noqa: B008 - frozen
     ) -> None:
         self.queue = queue
         self.inbox = inbox
@@ -62,8 +65,12 @@ class Gateway:
         self.webhooks = webhooks
         self.fetch = fetch
         self.sessions = sessions
+        self.tell_tenants = tell_tenants
+        """Whether metrics name tenants."""
         self.llamacpp_origins = llamacpp_origins
         """Origins of web pages that may read what the port for llama.cpp's clients answers."""
+        self.sdapi = sdapi
+        self.styles = Styles(server.models_dir / sdapi.styles if sdapi.styles.name else None)
         self.ports: dict[int, str] = {}
         """Further ports: whose clients look there by default."""
         self.metrics = BrokerMetrics(broker, queue, registry)

@@ -70,6 +70,8 @@ def _account(request: web.Request, code: int) -> None:
     route = resource.canonical if resource else "unmatched"
     metrics.child(metrics.requests, route, str(code)).inc()
     metrics.child(metrics.request_seconds, route).observe(seconds)
+    if request.app[GATEWAY].tell_tenants and CREDENTIAL in request:
+        metrics.child(metrics.tenant_requests, request[CREDENTIAL].tenant).inc()
     write = log.debug if route in _QUIET else log.info
     fields = {"job_id": request[JOB_ID]} if JOB_ID in request else {}
     write("request", method=request.method, route=route, status=code, ms=round(seconds * 1000, 1), **fields)
