@@ -99,7 +99,7 @@ class Driver:
         return self.run("requeue", job, self.now, DAY).decode()
 
     def beat(self, *leases: Taken, owner: str = "w") -> tuple[list[str], dict[str, str]]:
-        held = [item for lease in leases for item in (lease.id, lease.attempt)]
+        held = [item for lease in leases for item in (lease.id, lease.attempt, "")]
         gone, orders, *_ = self.run("beat", owner, self.now, b"\x90", b"\x80", 0, *held)
         texts = [item.decode() for item in orders]
         return [job.decode() for job in gone], dict(zip(texts[::2], texts[1::2], strict=True))

@@ -1,10 +1,12 @@
 """The HTTP application: every route and what surrounds it."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
 
 from velesio.http import (
+    admin_feed,
     anthropic,
     assets,
     background,
@@ -12,6 +14,7 @@ from velesio.http import (
     earlier,
     embeddings,
     infill,
+    job_lists,
     llamacpp,
     lora,
     middleware,
@@ -32,6 +35,7 @@ from velesio.http import (
     router,
     sdapi,
     sdapi_controlnet,
+    sdapi_extras,
     sdapi_lists,
     sdapi_progress,
     sdapi_settings,
@@ -43,6 +47,8 @@ from velesio.http import (
     unity,
 )
 from velesio.http.gateway import GATEWAY, Gateway
+from velesio.http.webhooks import WEBHOOKS, Webhooks
+from velesio.queue.hooks import Hooks
 
 __all__ = ["ROUTES", "Gateway", "build", "runner"]
 
@@ -77,8 +83,11 @@ ROUTES = [
     *sdapi_settings.ROUTES,
     *sdapi_progress.ROUTES,
     *sdapi_tools.ROUTES,
+    *sdapi_extras.ROUTES,
     *sdapi_controlnet.ROUTES,
+    *admin_feed.ROUTES,
     *background.ROUTES,
+    *job_lists.ROUTES,
     *streams.ROUTES,
     openapi.route(reference_pages.operations),
 ]
@@ -89,9 +98,18 @@ def build(gateway: Gateway) -> web.Application:
     app = web.Application(middlewares=middleware.MIDDLEWARES, client_max_size=gateway.server.max_body)
     app[GATEWAY] = gateway
     pages.setup(app)
+    app[WEBHOOKS] = Webhooks(gateway.webhooks, Hooks(gateway.broker))
+    app.cleanup_ctx.append(_delivering)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(middleware.sign)
     return app
+
+
+async def _delivering(app: web.Application) -> AsyncIterator[None]:
+    """While the application runs, it tells webhooks of ended jobs."""
+    app[WEBHOOKS].start()
+    yield
+    await app[WEBHOOKS].close()
 
 
 def runner(gateway: Gateway, **options: Any) -> web.AppRunner:

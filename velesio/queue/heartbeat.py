@@ -14,7 +14,9 @@ from velesio.queue.line import OUTAGES
 
 _AT_ONCE = 100
 
-Held = Sequence[tuple[str, int]]
+Held = Sequence[tuple[str, int, int | str]]
+"""Job ids, attempts, and the milliseconds from the lease to the first output, empty before it."""
+Lost = Sequence[tuple[str, int]]
 """Job ids and attempts."""
 
 
@@ -22,7 +24,7 @@ class Report:
     """What a beat found: leases that are gone, jobs to abort with the reason, an order to the worker itself, and
     wishes about its models, encoded."""
 
-    def __init__(self, lost: Held, aborts: Sequence[tuple[str, str]], order: str, wishes: Sequence[bytes] = ()) -> None:
+    def __init__(self, lost: Lost, aborts: Sequence[tuple[str, str]], order: str, wishes: Sequence[bytes] = ()) -> None:
         self.lost = lost
         self.aborts = aborts
         self.order = order
@@ -86,7 +88,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         held = self._held()
-        attempts = dict(held)
+        attempts = {job_id: attempt for job_id, attempt, _ in held}
         cards, info = self._describe()
         news, self._news = self._news, False
         lost: list[tuple[str, int]] = []

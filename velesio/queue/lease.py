@@ -1,8 +1,11 @@
 """Lease: a worker's timed, renewable right to one job."""
 
-from msgspec import Struct
+import time
+
+from msgspec import Struct, field
 
 from velesio.jobs import Job
+from velesio.queue.limits import Spent
 
 LOST = "lost"
 """Why a worker aborts a job that somebody else has by now."""
@@ -30,6 +33,21 @@ class Lease(Struct, eq=False):
     """Why the worker was told to abort it."""
     payload: bytes = b""
     """The reference, if the params came from a blob."""
+    waited: float = 0.0
+    """Seconds from the job's first place in the queue to this lease."""
+    began: float = field(default_factory=time.monotonic)
+    """Monotonic seconds here."""
+    spoke: float = 0.0
+    """The same, of its first text; 0: there was none yet."""
+    spent: Spent = Spent()
+    """What its job has used, once it is over."""
+    counted: int = 0
+    """Tokens of it that are in the series already."""
+
+    @property
+    def silence(self) -> int | str:
+        """Milliseconds from the lease to the first text; empty while there is none."""
+        return round((self.spoke - self.began) * 1000) if self.spoke else ""
 
     @property
     def alone(self) -> bool:

@@ -27,6 +27,7 @@ from velesio.queue.prefixes import Remembered, fingerprints
 from velesio.queue.publisher import Publisher
 from velesio.queue.recall import CannotContinue, NoAnswer, recall
 from velesio.queue.registry import DRAIN
+from velesio.queue.series import Meter, note_first_text
 from velesio.queue.tasks import Loop, spawn
 from velesio.queue.transcript import WORKER_LOST
 from velesio.queue.wakeup import WakeUp
@@ -93,6 +94,8 @@ class Leases:
         self._early: dict[str, str] = {}
         """Orders that came before the leases that they are for: id → reason."""
         self._cached = Remembered()
+        self.meter = Meter(broker)
+        """Counts what the leases come to, for the series of the last hour."""
         self._heart = Heartbeat(broker, self.owner, self._held, self._describe, self._hear_from_thread)
         self._orders = Listener(broker, broker.keys.cancels(self.owner), self._order)
         self._sweeper = Loop("sweep", self._sweep, pause=broker.settings.reclaim_interval)
@@ -119,6 +122,7 @@ class Leases:
         self._first_beat = self._loop.create_future()
         self._heart.start()
         self._sweeper.start()
+        self.meter.start()
         await asyncio.gather(
             self._orders.start(), asyncio.wait({self._first_beat}, timeout=max(2.0, 3 * self._broker.timeout))
         )
@@ -160,6 +164,7 @@ class Leases:
         as it is away.
         """
         final = endings.as_meant(lease, final)
+        note_first_text(lease, final)
         notes = await self._publisher.rest(lease)
         if lease.ending == LOST:
             return self._over(lease, ended=False)
@@ -175,6 +180,8 @@ class Leases:
         if answer in {b"OK", b"AGAIN"} and not isinstance(final, Failed):
             await self._broker.blobs.drop(lease.payload)  # a failed job can be queued again
         endings.count(answer, final)
+        if answer in {b"OK", b"DEAD"}:
+            self.meter.ended(lease, final)
         return self._over(lease, ended=answer not in {None, b"STALE"})
 
     async def release(self, lease: Lease) -> None:
@@ -205,6 +212,7 @@ class Leases:
         await self._orders.close()
         await asyncio.to_thread(self._heart.join)
         with contextlib.suppress(VelesioError):  # it will be missed soon enough
+            await self.meter.close()
             await self._broker.run("leave", self.owner)
 
     @property
@@ -287,7 +295,8 @@ class Leases:
             self._abort(earlier, LOST)  # it was taken from us without our noticing, and now comes back
         self._running[job.id] = lease
         self._cached.add(fingerprints(job))
-        metrics.child(metrics.queue_seconds, job.model).observe(max(0.0, (now - float(fields[8])) / 1000))
+        lease.waited = max(0.0, (now - float(fields[8])) / 1000)
+        metrics.child(metrics.queue_seconds, job.model).observe(lease.waited)
         if crashes:
             metrics.reclaims.inc()
         return lease
@@ -353,7 +362,7 @@ class Leases:
     # Beating
 
     def _held(self) -> Held:
-        return [(lease.job.id, lease.attempt) for lease in list(self._running.values())]
+        return [(lease.job.id, lease.attempt, lease.silence) for lease in list(self._running.values())]
 
     def _describe(self) -> tuple[bytes, bytes]:
         return self._description.encode(self._cards, list(self._running), quiet=self._quiet)

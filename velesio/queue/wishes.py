@@ -37,9 +37,12 @@ class Told(msgspec.Struct, frozen=True):
     workers: tuple[str, ...]
 
 
-async def load(broker: Broker, registry: Registry, model: str, keep_alive: float | None = None) -> Told:
+async def load(
+    broker: Broker, registry: Registry, model: str, keep_alive: float | None = None, *, pinned: bool | None = None
+) -> Told:
     """Have a model loaded by a worker that serves it: those that have it already get the `keep_alive` (s after the
-    last job; 0: none, negative: for ever; None: as it is), else the one with least to do loads it.
+    last job; 0: none, negative: for ever; None: as it is), else the one with least to do loads it. One that is `pinned`
+    stays loaded whatever else is wanted, until it is unloaded or a wish says otherwise.
 
     Raises:
         NoWorker: nobody serves it.
@@ -50,7 +53,7 @@ async def load(broker: Broker, registry: Registry, model: str, keep_alive: float
         raise NoWorker(retry_after=5)
     having = [worker for worker in serving if worker.state_of(model).state in {"loaded", "loading"}]
     chosen = having or [min(serving, key=lambda worker: _burden(worker, model))]
-    return await _tell(broker, chosen, model, loaded=True, keep_alive=keep_alive)
+    return await _tell(broker, chosen, Wish(number=0, model=model, loaded=True, keep_alive=keep_alive, pinned=pinned))
 
 
 async def unload(broker: Broker, registry: Registry, model: str) -> Told:
@@ -60,7 +63,7 @@ async def unload(broker: Broker, registry: Registry, model: str) -> Told:
         BrokerUnavailable
     """
     having = [worker for worker in _serving(registry, model) if worker.state_of(model).state in {"loaded", "loading"}]
-    return await _tell(broker, having, model, loaded=False)
+    return await _tell(broker, having, Wish(number=0, model=model, loaded=False))
 
 
 async def fulfilled(registry: Registry, told: Told, patience: float) -> list[ModelState]:
@@ -113,12 +116,11 @@ def _burden(worker: WorkerInfo, model: str) -> tuple[bool, int, int]:
     return worker.state_of(model).state == "failed", len(worker.jobs), others
 
 
-async def _tell(
-    broker: Broker, workers: Sequence[WorkerInfo], model: str, *, loaded: bool, keep_alive: float | None = None
-) -> Told:
+async def _tell(broker: Broker, workers: Sequence[WorkerInfo], draft: Wish) -> Told:
+    """`draft` becomes a wish by the number that it gets."""
     seconds, micros = await broker.command("TIME")
     number = int(seconds) * 1_000_000 + int(micros)
-    wish = Wish(number=number, model=model, loaded=loaded, keep_alive=keep_alive)
+    wish = msgspec.structs.replace(draft, number=number)
     life = max(60, round(_BEATS * broker.settings.beat))
     for worker in workers:
         key = broker.keys.wishes(worker.id)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Renew a worker and its leases.
--- ARGV: owner, now, cards, info, announce (1|0), then for each lease: id, attempt
+-- ARGV: owner, now, cards, info, announce (1|0), then for each lease: id, attempt, ms from its begin to its first output or ''
 -- Returns {lost, aborts, order, wishes}: ids whose lease is gone; id, reason pairs of jobs to abort; '' or an order to
 -- the worker; what it shall do about its models
 local owner, now = ARGV[1], clock(ARGV[2])
@@ -23,7 +23,7 @@ local function forgive(id, attempt)
 end
 
 local gone, ordered = {}, {}
-for index = 6, #ARGV, 2 do
+for index = 6, #ARGV, 3 do
   local job = held(owner, ARGV[index], ARGV[index + 1])
   -- the record says who owns the lease, and the stream that there is one; the group may have been lost
   if not job or #redis.call('XRANGE', flight(job.queue), job.ent, job.ent) == 0 then
@@ -32,6 +32,7 @@ for index = 6, #ARGV, 2 do
   else
     claim(job.queue, owner, job.ent)
     keep(flight(job.queue))
+    if ARGV[index + 2] ~= '' then redis.call('HSET', root .. 'j:' .. job.id, 'tok', job.beg + ARGV[index + 2]) end
     if job.cancel then
       ordered[#ordered + 1] = job.id
       ordered[#ordered + 1] = job.cancel

@@ -74,6 +74,23 @@ local function eta(queue, ahead)
   return math.ceil((ahead + 1) * tonumber(ran) / running)
 end
 
+local function why_failed(result)
+  -- why a job failed, of a result as it is stored: '' if it did not, or if that lies elsewhere
+  local read, found = pcall(cmsgpack.unpack, result or '')
+  if not read or type(found) ~= 'table' or found[1] ~= 4 then return '' end
+  return tostring(found[2]) .. ': ' .. tostring(found[3])
+end
+
+local function remember(job, what, from, now, why)
+  -- a part of the job's life is over and the job is not: the last 50 of them are its timeline
+  local key = root .. 'j:' .. job.id
+  local known = redis.call('HGET', key, 'past')
+  local past = known and cmsgpack.unpack(known) or {}
+  past[#past + 1] = {what, from, now, job.att, job.wrk, why}
+  if #past > 50 then table.remove(past, 1) end
+  redis.call('HSET', key, 'past', cmsgpack.pack(past))
+end
+
 local function begin_log(job_id, attempts, ttl)
   -- the output log of a background job begins (anew): what its first so many attempts wrote is void. Trimmed and not
   -- deleted, so that what follows has larger ids and a reader that waits at the old end meets it
@@ -138,6 +155,17 @@ local function settle_blobs(job, again, ttl, now)
   if sizes[2] then hold_blob(job.id .. '.q', ttl, now) end
 end
 
+local function ring(id, state, result, now)
+  -- whoever hung a hook on the job is to be told of its end, from now on
+  local key = root .. 'hook:' .. id
+  if redis.call('EXISTS', key) == 0 then return end
+  redis.call('HSET', key, 'st', state, 'end', now, 'tries', 0, 'r', state == 'done' and '' or result)
+  redis.call('HINCRBY', key, 'number', 1)
+  keep(key)
+  redis.call('ZADD', root .. 'tell', now, id)
+  keep(root .. 'tell')
+end
+
 local function conclude(job, state, result, ttl, now)
   -- the one way into a final state
   local key = root .. 'j:' .. job.id
@@ -147,6 +175,7 @@ local function conclude(job, state, result, ttl, now)
   redis.call('PEXPIRE', key, ttl)
   settle_blobs(job, state == 'failed', ttl, now)
   redis.call('ZREM', root .. 'dl', job.id)
+  account(job, state, now)
   local totals, ended = root .. 'n:' .. job.queue, root .. 'end:' .. state
   redis.call('HINCRBY', totals, state, 1)
   if job.st == 'r' then
@@ -158,6 +187,7 @@ local function conclude(job, state, result, ttl, now)
   redis.call('LPUSH', ended, job.id)
   redis.call('LTRIM', ended, 0, 199)
   keep(ended)
+  ring(job.id, state, result, now)
 end
 
 local function bury(job, now)
@@ -210,6 +240,7 @@ local function lost(job, now)
     decide(job, 'failed', {4, 'worker_lost', 'Lost with its worker ' .. job.crash .. ' times, the last was ' .. job.wrk
       .. '; not tried again.'}, S.failed_ttl, now)
   else
+    remember(job, 'lost', job.beg, now, '')
     leave(job)
     count('q', job.ten, 1)
     wait(job)
@@ -221,6 +252,12 @@ local function regroup(queue)
   -- worker's next beat takes back, or which runs out
   redis.call('XGROUP', 'CREATE', flight(queue), 'w', '0')
   redis.call('XREADGROUP', 'GROUP', 'w', '-', 'COUNT', 1000, 'STREAMS', flight(queue), '>')
+end
+
+local function is_paused(queue)
+  -- by an operator: nothing is leased from it; since when (ms), of all queues or of this one
+  local since = redis.call('HMGET', root .. 'paused', '', queue)
+  return since[1] or since[2]
 end
 
 local function claim(queue, owner, entry)
@@ -270,6 +307,40 @@ local function reclaim(queue, now)
     end
   end
   return #found[2]
+end
+
+local function depths(now)
+  -- for each queue (at most 100): name, waiting 0, 1, 2, running, oldest (ms), done, failed, cancelled, paused since
+  -- (ms, 0: it is not)
+  local lines = {}
+  for _, queue in ipairs(redis.call('ZREVRANGE', root .. 'queues', 0, 99)) do
+    local line, oldest = {queue}, 0
+    for priority = 0, 2 do
+      local set = waiting(queue, priority)
+      line[#line + 1] = redis.call('ZCARD', set)
+      local head = redis.call('ZRANGE', set, 0, 0)[1]
+      local since = head and redis.call('HGET', root .. 'j:' .. head, 'enq')
+      if since then oldest = math.max(oldest, now - since) end
+    end
+    line[#line + 1] = redis.call('XLEN', flight(queue))
+    line[#line + 1] = oldest
+    for _, total in ipairs(redis.call('HMGET', root .. 'n:' .. queue, 'done', 'failed', 'cancelled')) do
+      line[#line + 1] = tonumber(total or '0')
+    end
+    line[#line + 1] = tonumber(redis.call('HGET', root .. 'paused', queue) or '0')
+    lines[#lines + 1] = line
+  end
+  return lines
+end
+
+local function series(now, count)
+  -- what workers have measured: of the last so many spans of 10 s, those in which there was something
+  local last, found = math.floor(now / 10000), {}
+  for span = last - count + 1, last do
+    local values = redis.call('HGETALL', root .. 'ser:' .. span)
+    if #values > 0 then found[#found + 1] = {span, values} end
+  end
+  return found
 end
 
 local function promote(now)

@@ -11,6 +11,7 @@ elseif job.cancel then
   cancelled(job, job.cancel, now)
 else
   redis.call('HSET', root .. 'j:' .. job.id, 'rel', job.rel + 1)
+  remember(job, 'released', job.beg, now, '')
   leave(job)
   count('q', job.ten, 1)
   wait(job)

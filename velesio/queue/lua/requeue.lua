@@ -14,10 +14,12 @@ end
 local shares = root .. 'vt:' .. job.queue
 job.tag = redis.call('HGET', shares, job.prio) or job.tag
 local ttl = math.max(tonumber(ARGV[3]), job.dl - job.enq)
+remember(job, 'failed', job.beg or job.enq, tonumber(redis.call('HGET', key, 'end')), why_failed(redis.call('HGET', key, 'r')))
+remember(job, 'requeued', job.enq, now, '')
 -- attempts go on counting, since they fence; all of them so far count as released
 redis.call('HSET', key, 'crash', 0, 'rel', job.att, 'enq', now, 'dl', now + ttl, 'tag', job.tag, 'gw', '', 'stream', 1,
   'life', job.att)
-redis.call('HDEL', key, 'r', 'cancel', 'beg', 'end')
+redis.call('HDEL', key, 'r', 'cancel', 'beg', 'end', 'tok')
 redis.call('PEXPIRE', key, ttl + 86400000)
 hold_blob(job.id, ttl + IDLE, now)
 hold_blob(job.id .. '.q', ttl + 86400000, now)

@@ -17,6 +17,7 @@ if tries >= S.max_attempts or at >= job.dl then
   send(job, ARGV[7])
   return 'DEAD'
 end
+remember(job, 'retried', job.beg, now, why_failed(ARGV[6]))
 leave(job)
 count('q', job.ten, 1)
 redis.call('HSET', root .. 'j:' .. job.id, 'st', 's', 'wrk', '', 'r', ARGV[6])

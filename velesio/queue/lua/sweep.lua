@@ -6,6 +6,7 @@ local now, done = clock(ARGV[1]), 0
 if not redis.call('SET', root .. 'sweep', '1', 'NX', 'PX', S.sweep) and ARGV[2] ~= '1' then return 0 end
 
 promote(now)
+keep(root .. 'paused')
 local due = redis.call('ZRANGEBYSCORE', root .. 'dl', '-inf', now, 'LIMIT', 0, 100)
 for _, id in ipairs(due) do
   local job = load(id)

@@ -30,6 +30,7 @@ local function lease(job)
   claim(job.queue, owner, entry)
   keep(key)
   job.att = job.att + 1
+  if job.att > 1 then redis.call('HDEL', root .. 'j:' .. job.id, 'tok') end -- an earlier attempt's first output
   redis.call('HSET', root .. 'j:' .. job.id, 'st', 'r', 'att', job.att, 'wrk', owner, 'ent', entry, 'beg', now)
   hand_over(job, entry)
 end
@@ -145,7 +146,9 @@ end
 promote(now)
 for _, model in ipairs(models) do
   reclaim(model.queue, now)
-  serve(model)
-  tidy(model.queue)
+  if not is_paused(model.queue) then -- when it goes on, workers are woken
+    serve(model)
+    tidy(model.queue)
+  end
 end
 return {leases, more, now}
