@@ -12,7 +12,7 @@ from tests.http.likeness import differences, json_of
 from velesio.errors import BadRequest, Unsupported, VelesioError
 from velesio.http.families import NATIVE
 from velesio.http.llamacpp import Frames, Writer, read
-from velesio.jobs import Completed, Delta, Event, Progress, Started, TextResult, Timings, TokenProbs, Usage
+from velesio.jobs import Completed, Delta, Event, InForce, Progress, Started, TextResult, Timings, TokenProbs, Usage
 
 HERE = Path(__file__).parent
 HELLO = {"prompt": "Hello", "n_predict": 1, "n_probs": 2}
@@ -71,15 +71,17 @@ def test_progress() -> None:
     assert not [each for one, two in zip(ours, captured, strict=True) for each in differences(one, two, free=free)]
 
 
-def test_a_schema() -> None:
-    """Its grammar is the worker's own; here it is told as a comment of one."""
+@pytest.mark.parametrize("made", ["root ::= [0-9]\n", ""])
+def test_a_schema(made: str) -> None:
+    """Its grammar is the worker's own; where it tells of none, the schema stands as a comment of one."""
     captured = json.loads(sample("completion_schema"))
     raw = {"prompt": "x", "n_predict": 20, "temperature": 0, "json_schema": {"properties": {"a": {"type": "integer"}}}}
     usage, timings = Usage(1, 20), Timings(18.975, 185.813)
-    result = TextResult(captured["content"], stop="limit", usage=usage, timings=timings, slot=1)
+    result = TextResult(captured["content"], stop="limit", usage=usage, timings=timings, slot=1, in_force=InForce(made))
     ours = Writer(read(raw), "smollm2").whole(0, result)
     assert not differences(json_of(ours), sample("completion_schema"), free=frozenset({"grammar"}))
-    assert ours["generation_settings"]["grammar"].startswith("# ")
+    grammar = ours["generation_settings"]["grammar"]
+    assert grammar == made if made else grammar.startswith("# ")
 
 
 @pytest.mark.parametrize(

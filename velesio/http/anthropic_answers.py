@@ -125,8 +125,8 @@ class Frames:
         """The events for an event."""
         if isinstance(event, Started):
             self._speech = self._writer.speech(event.dialect)
-            # How much of the prompt was cached is known at the end.
-            return [_event("message_start", message=self._writer.message([], usage_of(Usage(event.prompt_tokens))))]
+            begun = Usage(event.prompt_tokens, cached_tokens=event.cached_tokens)
+            return [_event("message_start", message=self._writer.message([], usage_of(begun)))]
         if type(event) is Delta:
             return self._pieces(self._speech.feed(event.text))
         if isinstance(event, Completed) and isinstance(event.result, TextResult):

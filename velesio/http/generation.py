@@ -81,9 +81,15 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         return [kind(sampling=sampling, **fields) for sampling in self.samplings]
 
 
-def generation_of(raw: Mapping[str, Any], grammar: Grammar | None = None, probs: Probs = Probs()) -> Generation:  # noqa: B008 - frozen
+def generation_of(
+    raw: Mapping[str, Any],
+    grammar: Grammar | None = None,
+    probs: Probs = Probs(),  # noqa: B008 - frozen
+    *,
+    tells_settings: bool = False,
+) -> Generation:
     """The generation fields of a body. A field's names are read in llama.cpp's order; what `grammar` and `probs` are
-    called differs from route to route.
+    called differs from route to route. `tells_settings`: the answer does, even without `verbose`.
 
     Raises:
         BadRequest: naming the field.
@@ -102,6 +108,7 @@ def generation_of(raw: Mapping[str, Any], grammar: Grammar | None = None, probs:
         max_seconds=clamped(body.t_max_predict_ms, 0, FLOAT_MAX) / 1000,
         n_indent=max(0, within("n_indent", body.n_indent, -1)),
         return_progress=body.return_progress,
+        tells_settings=tells_settings or body.verbose,
         grammar=grammar,
         n_probs=probs.n,
         post_sampling_probs=probs.post,

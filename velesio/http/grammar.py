@@ -53,11 +53,11 @@ def chat_grammar_of(raw: Mapping[str, Any]) -> Grammar | None:
     return Grammar(schema=schema)
 
 
-def settings_of(grammar: Grammar | None) -> dict[str, Any]:
-    """What llama.cpp's server reports of a grammar in `generation_settings`."""
+def settings_of(grammar: Grammar | None, made: str = "") -> dict[str, Any]:
+    """What llama.cpp's server reports of a grammar in `generation_settings`; `made` is what the engine made of it."""
     grammar = grammar or Grammar()
     return {
-        "grammar": grammar.gbnf if grammar.schema is None else _told(grammar.schema),
+        "grammar": made or (grammar.gbnf if grammar.schema is None else _told(grammar.schema)),
         "grammar_lazy": grammar.lazy,
         "grammar_triggers": [_shown(trigger) for trigger in grammar.triggers],
         "preserved_tokens": grammar.preserved,
@@ -65,7 +65,7 @@ def settings_of(grammar: Grammar | None) -> dict[str, Any]:
 
 
 def _told(schema: dict[str, Any] | bool) -> str:
-    """A schema where a grammar is expected: as a comment of one, since only the worker has rules for it."""
+    """A schema where a grammar is expected, for engines that tell of none: as a comment of one."""
     return f"# valid against the JSON schema {msgspec.json.encode(schema).decode()}\n"
 
 

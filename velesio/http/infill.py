@@ -58,7 +58,7 @@ def read(raw: Mapping[str, Any]) -> Asked:
     if body.input_prefix is None or body.input_suffix is None:
         missing = "input_prefix" if body.input_prefix is None else "input_suffix"
         raise bad_field(missing, "is required: the text on that side of the gap, which may be empty")
-    generation = generation_of(raw, grammar_of(raw), probs_of(raw))
+    generation = generation_of(raw, grammar_of(raw), probs_of(raw), tells_settings=True)
     params = generation.each(
         Infill,
         prefix=body.input_prefix,

@@ -105,7 +105,7 @@ def read(raw: Mapping[str, Any]) -> Asked:
         Unsupported: it asks for something that is not there yet.
     """
     refuse(raw, FIELDS)
-    generation = generation_of(raw, grammar_of(raw), probs_of(raw))
+    generation = generation_of(raw, grammar_of(raw), probs_of(raw), tells_settings=True)
     return Asked(
         generation=generation,
         params=completions_of(raw, generation),
@@ -171,7 +171,7 @@ def native(
 ) -> dict[str, Any]:
     """An answer in llama.cpp's own shape."""
     used = result.usage
-    settings = generation_settings(generation, params, speech)
+    settings = generation_settings(generation, params, speech, result.in_force)
     if result.timings.drafted:
         settings["speculative.types"] = "draft"
     prompt = params.prompt if isinstance(params, Completion) else result.prompt
@@ -358,8 +358,8 @@ API = (
         summary="Continues a prompt, in llama.cpp's own shape.",
         notes="With `max_tokens` the answer has the fields of OpenAI's text completions as well. Several prompts or "
         "answers are a list; in a stream `index` tells them apart, and each has an end of its own. "
-        "`generation_settings` are what was asked: a JSON schema stands in `grammar` as a comment, and `ignore_eos` "
-        "adds nothing to `logit_bias`.",
+        "`generation_settings` are what was in force: `grammar` is the one made for a JSON schema, `logit_bias` has "
+        "the tokens of texts and those that `ignore_eos` forbids.",
         fields=FIELDS,
         groups=(GENERATION, SAMPLING),
         example=_EXAMPLE,

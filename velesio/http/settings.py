@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from velesio.http.generation import Generation
 from velesio.http.grammar import settings_of as grammar_settings
-from velesio.jobs import Sampling, TextParams
+from velesio.jobs import InForce, Sampling, TextParams
 
 
 class Speech(NamedTuple):
@@ -17,8 +17,14 @@ class Speech(NamedTuple):
     """The end of the prompt that belongs to the answer."""
 
 
-def generation_settings(generation: Generation, params: TextParams, speech: Speech = Speech()) -> dict[str, Any]:  # noqa: B008 - frozen
-    """The settings of one job as llama.cpp's server reports them. A JSON schema stands in `grammar` as a comment."""
+def generation_settings(
+    generation: Generation,
+    params: TextParams,
+    speech: Speech = Speech(),  # noqa: B008 - frozen
+    in_force: InForce = InForce(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
+    """The settings of one job as llama.cpp's server reports them, with what the engine tells of them. Where that has no
+    grammar for a JSON schema, the schema stands in `grammar` as a comment."""
     sampling = params.sampling
     lora = [{"id": adapter, "scale": float32(scale)} for adapter, scale in params.lora or ()]
     return {
@@ -31,11 +37,12 @@ def generation_settings(generation: Generation, params: TextParams, speech: Spee
         "ignore_eos": sampling.ignore_eos,
         "stream": generation.stream,
         "logit_bias": [
-            {"bias": None if bias is None else float32(bias), "token": token} for token, bias in sampling.logit_bias
+            {"bias": None if bias is None else float32(bias), "token": token}
+            for token, bias in in_force.logit_bias or sampling.logit_bias
         ],
         "n_probs": params.n_probs,
         "min_keep": sampling.min_keep,
-        **grammar_settings(params.grammar),
+        **grammar_settings(params.grammar, in_force.grammar),
         "chat_format": speech.chat_format,
         "reasoning_format": speech.reasoning_format,
         "reasoning_in_content": speech.reasoning_format == "deepseek-legacy" and generation.stream,

@@ -165,9 +165,12 @@ def test_other_seeds_give_other_texts(desk: Desk) -> None:
 def test_the_same_prompt_again_is_not_computed_again(desk: Desk) -> None:
     """All but the last tokens come from the cache, and the answer is the same."""
     first = desk.text(completion(LONG))
-    again = desk.text(completion(LONG))
+    work = desk.start(completion(LONG))
+    (final,) = desk.finish(work)
+    again = final.result
     assert again.text == first.text
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 2
+    assert [event.cached_tokens for event in desk.of(work) if isinstance(event, Started)] == [again.usage.cached_tokens]
 
 
 def test_an_answer_is_reused_by_the_next_turn(desk: Desk) -> None:
@@ -181,7 +184,9 @@ def test_an_answer_is_reused_by_the_next_turn(desk: Desk) -> None:
 def test_reuse_can_be_declined(desk: Desk) -> None:
     """`cache_prompt` false computes everything and leaves nothing behind."""
     desk.text(completion(LONG))
-    assert desk.text(completion(LONG, cache_prompt=False)).usage.cached_tokens == 0
+    work = desk.start(completion(LONG, cache_prompt=False))
+    assert desk.finish(work)[0].result.usage.cached_tokens == 0
+    assert [event.cached_tokens for event in desk.of(work) if isinstance(event, Started)] == [0]
     desk.text(completion("Unique words here: " + LONG, cache_prompt=False))
     assert desk.text(completion("Unique words here: " + LONG)).usage.cached_tokens < 10
 

@@ -140,13 +140,13 @@ def test_a_long_answer_in_a_counting_grammar_stays_small() -> None:
 def test_the_same_grammar_is_one_automaton() -> None:
     """By what it says, not by which object says it; a schema by its content."""
     compiler = Compiler(VOCABULARY, size=2)
-    first = compiler.automaton(Grammar(schema={"type": "null"}))
-    assert compiler.automaton(Grammar(schema={"type": "null"})) is first
-    compiler.automaton(Grammar(gbnf="root ::= [a]"))
-    assert compiler.automaton(Grammar(schema={"type": "null"})) is first
-    compiler.automaton(Grammar(gbnf="root ::= [b]"))
-    compiler.automaton(Grammar(gbnf="root ::= [c]"))
-    assert compiler.automaton(Grammar(schema={"type": "null"})) is not first
+    first = compiler.compiled(Grammar(schema={"type": "null"}))
+    assert compiler.compiled(Grammar(schema={"type": "null"})) is first
+    compiler.compiled(Grammar(gbnf="root ::= [a]"))
+    assert compiler.compiled(Grammar(schema={"type": "null"})) is first
+    compiler.compiled(Grammar(gbnf="root ::= [b]"))
+    compiler.compiled(Grammar(gbnf="root ::= [c]"))
+    assert compiler.compiled(Grammar(schema={"type": "null"})) is not first
 
 
 @pytest.mark.parametrize(

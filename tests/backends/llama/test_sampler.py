@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pytest
 from jsonschema import validate
 
+from velesio.backends.llama import json_schema
 from velesio.backends.llama.binding import Context, Model
 from velesio.backends.llama.options import Options
 from velesio.backends.llama.sampler import MAX_PROBS, Choice, Sampler, sampler_of
 from velesio.errors import BadRequest
-from velesio.jobs import Completion, Grammar, Sampling, Trigger
+from velesio.jobs import Completion, Grammar, InForce, Sampling, Trigger
 
 PROMPT = "The best thing about red apples and red roses is that red"
 
@@ -596,8 +597,38 @@ def test_an_empty_grammar_is_none(bench: Bench) -> None:
 def test_grammars_are_made_ready_once(bench: Bench) -> None:
     """The last sixteen are kept with what was learnt about them."""
     compiler = bench.model.grammars
-    first = compiler.automaton(Grammar(schema=SCHEMA))
-    assert compiler.automaton(Grammar(schema=dict(SCHEMA))) is first
+    first = compiler.compiled(Grammar(schema=SCHEMA))
+    assert compiler.compiled(Grammar(schema=dict(SCHEMA))) is first
     for number in range(16):
-        compiler.automaton(Grammar(gbnf=f'root ::= "{number}"'))
-    assert compiler.automaton(Grammar(schema=SCHEMA)) is not first
+        compiler.compiled(Grammar(gbnf=f'root ::= "{number}"'))
+    assert compiler.compiled(Grammar(schema=SCHEMA)) is not first
+
+
+def test_what_only_the_engine_knows_is_told_on_request(bench: Bench) -> None:
+    """The grammar of a schema, the tokens of a bias's text, the ends that are ignored; a grammar that the params have
+    is not told again."""
+    biased = Sampling(temperature=0, ignore_eos=True, logit_bias=((" cat", -2.5), (7, None)))
+    cases: list[tuple[dict[str, Any], InForce]] = [
+        ({"grammar": Grammar(schema={"type": "null"})}, InForce()),
+        (
+            {"grammar": Grammar(schema={"type": "null"}), "tells_settings": True},
+            InForce(json_schema.to_gbnf({"type": "null"})),
+        ),
+        ({"grammar": Grammar(gbnf='root ::= "a"'), "tells_settings": True}, InForce()),
+        ({"tells_settings": True}, InForce()),
+        (
+            {"sampling": biased, "tells_settings": True},
+            InForce(
+                "",
+                (
+                    *((token, -2.5) for token in bench.model.tokenize(" cat")),
+                    (7, None),
+                    *((token, None) for token in bench.model.end_tokens()),
+                ),
+            ),
+        ),
+    ]
+    for fields, told in cases:
+        sampler = bench.sampler(**fields)
+        assert sampler.in_force == told
+        sampler.close()

@@ -7,13 +7,14 @@ import pytest
 from velesio.backends.base import Work
 from velesio.backends.llama.sampler import Choice, Sampler
 from velesio.backends.llama.sequence import Guesses, LineLimits, Prompt, Sequence
-from velesio.jobs import Completion, Job, Timings
+from velesio.jobs import Completion, InForce, Job, Timings
 
 
 class Silent:
     """A sampler that is told what was chosen, and keeps it to itself."""
 
     seed = 1
+    in_force = InForce()
 
     def replay(self, token: int) -> None:
         """Nothing follows from it."""

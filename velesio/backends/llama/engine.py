@@ -100,7 +100,7 @@ class LlamaEngine:
         sequence.number = self._admitted
         sequence.slot = self._free_slot(sequence.params.id_slot)
         self._slots[sequence.slot] = sequence
-        work.emit(Started(sequence.prompt_tokens, sequence.dialect))
+        work.emit(Started(sequence.prompt_tokens, sequence.dialect, self._known(sequence)))
         if sequence.ending is not None and sequence.predicted:
             self._end(sequence, Completed(sequence.result()))  # the lost worker had sent everything
         else:
@@ -313,6 +313,10 @@ class LlamaEngine:
             self._report(sequence)
         self._running.sort(key=lambda sequence: sequence.number)
         self._observe()
+
+    def _known(self, sequence: Sequence) -> int:
+        """Tokens of its prompt that lie in the cache now."""
+        return min(self._cells.known(sequence), sequence.prompt_tokens) if sequence.reuse else 0
 
     def _follows(self, sequence: Sequence) -> bool:
         """Whether a running sequence is just computing a prefix that `sequence` can use when it is done."""

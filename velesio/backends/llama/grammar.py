@@ -28,22 +28,30 @@ class Compiler:
     def __init__(self, vocabulary: Vocabulary, size: int = 16) -> None:
         self.vocabulary = vocabulary
         self._size = size
-        self._ready: OrderedDict[bytes, Automaton] = OrderedDict()
+        self._ready: OrderedDict[bytes, Compiled] = OrderedDict()
 
-    def automaton(self, grammar: Grammar) -> Automaton:
-        """The automaton of a grammar.
+    def compiled(self, grammar: Grammar) -> "Compiled":
+        """A grammar, ready.
 
         Raises:
             BadRequest: if it cannot be used.
         """
         key = msgspec.msgpack.encode((grammar.gbnf, grammar.schema), order=None)
         known = self._ready.pop(key, None)
-        if known is None or len(known) > _MAX_STATES:
-            known = Automaton(gbnf.parse(_source(grammar), self.vocabulary.find))
+        if known is None or len(known.automaton) > _MAX_STATES:
+            text = _source(grammar) if known is None else known.text
+            known = Compiled(text, Automaton(gbnf.parse(text, self.vocabulary.find)))
         self._ready[key] = known
         if len(self._ready) > self._size:
             self._ready.popitem(last=False)
         return known
+
+
+class Compiled(NamedTuple):
+    """A grammar as text and as an automaton."""
+
+    text: str
+    automaton: Automaton
 
 
 def _source(grammar: Grammar) -> str:
@@ -58,14 +66,14 @@ class Constraint:
     """Where one answer is in its grammar."""
 
     def __init__(
-        self, automaton: Automaton, vocabulary: Vocabulary, named: Iterable[int] = (), watch: "Watch | None" = None
+        self, compiled: Compiled, vocabulary: Vocabulary, named: Iterable[int] = (), watch: "Watch | None" = None
     ) -> None:
         """`named` are control tokens that stand for their names in the grammar; with `watch` it is lazy."""
-        self._automaton = automaton
+        self.text, self._automaton = compiled
         self._vocabulary = vocabulary
         self._named = {token: vocabulary.name(token) for token in named}
         self._watch = watch
-        self._state = automaton.start
+        self._state = self._automaton.start
 
     @property
     def is_free(self) -> bool:
@@ -208,10 +216,10 @@ def constraint_of(grammar: Grammar, compiler: Compiler, thought: Thought | None 
     if not grammar.gbnf and grammar.schema is None:
         return None
     vocabulary = compiler.vocabulary
-    automaton = compiler.automaton(grammar)
+    compiled = compiler.compiled(grammar)
     named = {token for text in grammar.preserved if (token := vocabulary.find(text)) is not None}
     if not grammar.lazy:
-        return Constraint(automaton, vocabulary, named)
+        return Constraint(compiled, vocabulary, named)
     if not grammar.triggers:
         raise BadRequest("no triggers set for lazy grammar", param="grammar_triggers")
     if len(grammar.triggers) > _MAX_TRIGGERS:
@@ -220,7 +228,7 @@ def constraint_of(grammar: Grammar, compiler: Compiler, thought: Thought | None 
     last = len(vocabulary.pieces) - 1
     if not all(0 <= token <= last for token in watch.tokens):
         raise BadRequest(f"the token of a trigger must be 0 to {last}", param="grammar_triggers")
-    return Constraint(automaton, vocabulary, named | watch.tokens, watch)
+    return Constraint(compiled, vocabulary, named | watch.tokens, watch)
 
 
 def _pattern(trigger: Trigger) -> _Pattern:

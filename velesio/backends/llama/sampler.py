@@ -15,7 +15,7 @@ from velesio.backends.llama.binding import Context, Model
 from velesio.backends.llama.chain import Candidates, Chain
 from velesio.backends.llama.grammar import Constraint, constraint_of
 from velesio.errors import BadRequest
-from velesio.jobs import TextParams, TokenProbs
+from velesio.jobs import InForce, TextParams, TokenProbs
 
 MAX_PROBS = 100
 """Of `TextParams.n_probs`: each travels with each token."""
@@ -39,9 +39,12 @@ class Sampler:
         *,
         n_probs: int = 0,
         post: bool = False,
+        in_force: InForce = InForce(),  # noqa: B008 - frozen
     ) -> None:
         """`n_probs` tokens are reported with each choice, from before the samplers or, with `post`, after them."""
         self.seed = plan.seed
+        self.in_force = in_force
+        """What the client is told of it."""
         self._model = model
         self._chain = Chain(model, plan.steps)
         self._is_greedy = plan.is_greedy
@@ -161,7 +164,17 @@ def sampler_of(
     )
     if constraint is None and params.grammar is not None:
         constraint = constraint_of(params.grammar, model.grammars)
-    sampler = Sampler(model, plan, constraint, n_probs=params.n_probs, post=params.post_sampling_probs)
+    in_force = _in_force(params, plan, constraint) if params.tells_settings else InForce()
+    sampler = Sampler(
+        model, plan, constraint, n_probs=params.n_probs, post=params.post_sampling_probs, in_force=in_force
+    )
     if plan.history:
         sampler.remember(prompt[-plan.history :])
     return sampler
+
+
+def _in_force(params: TextParams, plan: sampling.Plan, constraint: Constraint | None) -> InForce:
+    """What the params do not say themselves."""
+    is_known = constraint is None or (params.grammar is not None and params.grammar.gbnf)
+    biases = tuple((token, None if bias == -np.inf else bias) for token, bias in plan.biases)
+    return InForce("" if is_known or constraint is None else constraint.text, biases)

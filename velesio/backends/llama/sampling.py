@@ -34,6 +34,9 @@ class Plan(NamedTuple):
     """Where the model's likeliest token is the choice unless it is one of these: the tokens that a bias makes less
     likely. None: more than that decides."""
 
+    biases: tuple[tuple[int, float], ...] = ()
+    """(token, what was asked to be added to its logit), ends that are to be ignored included."""
+
 
 def seed_of(seed: int) -> int:
     """The seed in use: 32 bits, drawn where the caller gave none."""
@@ -58,8 +61,8 @@ def plan(
     """
     seed = seed_of(sampling.seed)
     greedy = sampling.temperature <= 0
-    biases = _biases(sampling, tokenize, end_tokens, vocabulary)
-    biases += tuple((token, float("-inf")) for token in suppressed)
+    asked = _biases(sampling, tokenize, end_tokens, vocabulary)
+    biases = asked + tuple((token, float("-inf")) for token in suppressed)
     steps = [Step("logit_bias", (biases,))] if biases else []
     if sampling.mirostat and not greedy:
         steps += _mirostat(sampling, seed)
@@ -73,7 +76,7 @@ def plan(
         steps.append(Step("greedy") if greedy else _last_step(sampling, seed))
     plain = greedy and len(steps) == 1 + bool(biases) and all(bias <= 0 for _, bias in biases)
     unwanted = frozenset(token for token, _ in biases) if plain else None
-    return Plan(tuple(steps), seed, max((_history(step) for step in steps), default=0), greedy, unwanted)
+    return Plan(tuple(steps), seed, max((_history(step) for step in steps), default=0), greedy, unwanted, asked)
 
 
 def _biases(

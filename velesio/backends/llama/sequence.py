@@ -225,6 +225,7 @@ class Sequence:
             prompt=self._prompt.text,
             dialect=self._prompt.dialect,
             probs=tuple(self._probs),
+            in_force=self.sampler.in_force,
         )
 
     def _probs_of(self, tokens: int) -> tuple[TokenProbs, ...]:
