@@ -106,7 +106,6 @@ async def test_img2img_depends_on_its_picture(studio: Site) -> None:
         ("img2img", {"init_images": ["%%%"]}, 400, "Invalid encoded image"),
         ("img2img", {"init_images": ["http://127.0.0.1/"]}, 400, "Field 'init_images[0]': Requests not allowed"),
         ("interrogate", {"image": ""}, 501, "no model here describes pictures"),
-        ("extra-single-image", {"image": ""}, 501, "pictures are not enlarged"),
         ("options", {"nonsense": 1}, 400, "there is no option 'nonsense'"),
     ],
 )  # fmt: skip

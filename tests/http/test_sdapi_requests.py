@@ -14,8 +14,9 @@ from velesio.errors import BadRequest, Unprocessable, Unsupported
 from velesio.http import sdapi_options
 from velesio.http.fields import Field
 from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_fields import BY_KIND, TOLD
-from velesio.http.sdapi_requests import Asked, Kind, read, told
+from velesio.http.sdapi_fields import BY_KIND, TOLD, Kind
+from velesio.http.sdapi_requests import Asked, read, read_one, settled, told
+from velesio.http.sdapi_styles import Style
 from velesio.http.sdapi_values import parse
 from velesio.jobs import Control, Hires, Image, Inpaint, Outpaint
 
@@ -26,6 +27,7 @@ BASE: dict[str, dict[str, Any]] = {
     "txt2img": {"prompt": "a fox", "seed": 1, "subseed": 2, "force_task_id": "t"},
     "img2img": {"prompt": "a fox", "seed": 1, "subseed": 2, "force_task_id": "t", "init_images": [FILE]},
 }
+STYLES = {"ink": Style("ink", "ink drawing of {prompt}", "colour"), "soft": Style("soft", "soft light")}
 UNIT = {"enabled": True, "model": "canny", "image": FILE}
 HIRES = {"enable_hr": True}
 MASKED = {"mask": FILE}
@@ -42,7 +44,8 @@ CHANGED: dict[str, Any] = {
     "hr_negative_prompt": "h", "firstphase_width": 64, "firstphase_height": 64, "init_images": [OTHER],
     "resize_mode": 1, "mask": FILE, "mask_blur_x": 9, "mask_blur_y": 9, "mask_blur": 9, "mask_round": False,
     "inpainting_fill": 1, "inpaint_full_res": False, "inpaint_full_res_padding": 9, "inpainting_mask_invert": 1,
-    "initial_noise_multiplier": 1.5, "include_init_images": True,
+    "initial_noise_multiplier": 1.5, "include_init_images": True, "styles": ["ink"], "save_images": True,
+    "lenient": True,
 }  # fmt: skip
 """A value that asks for something, by field."""
 BESIDE: dict[str, dict[str, Any]] = {
@@ -63,10 +66,12 @@ BESIDE: dict[str, dict[str, Any]] = {
     ),
     "override_settings_restore_afterwards": {"override_settings": {"CLIP_stop_at_last_layers": 2}},
     "denoising_strength": HIRES,
-    "script_args": {"script_name": "poor man's outpainting"},
+    "script_args": {"script_name": "prompt matrix", "prompt": "a fox|red"},
+    "script_name": {"prompt": "a fox|red"},
+    "save_images": {"batch_size": 2},
 }  # fmt: skip
 """Fields that mean something only together with others."""
-CHANGED |= {"override_settings_restore_afterwards": False, "script_args": [64], "script_name": "Poor man's outpainting"}
+CHANGED |= {"override_settings_restore_afterwards": False, "script_args": [True], "script_name": "Prompt matrix"}
 
 CASES = [(kind, name, field) for kind, fields in BY_KIND.items() for name, field in fields.items()]
 IDS = [f"{kind}-{name}" for kind, name, _ in CASES]
@@ -74,9 +79,9 @@ IDS = [f"{kind}-{name}" for kind, name, _ in CASES]
 
 def outcome(kind: Kind, body: dict[str, Any]) -> tuple[Any, ...]:
     """All that a request does but its echo."""
-    asked = read(kind, body, {})
+    asked = read(kind, body, {}, STYLES)
     shown = told(asked).get("init_images")
-    return asked.params, asked.model, asked.task, asked.keep, asked.values["send_images"], shown
+    return asked.params, asked.models, asked.task, asked.keep, asked.table, asked.values["send_images"], shown
 
 
 @pytest.mark.parametrize(("kind", "name", "field"), CASES, ids=IDS)
@@ -84,15 +89,7 @@ def test_a_field_does_what_its_row_says(kind: Kind, name: str, field: Field) -> 
     """What is honoured changes what is done, what has no effect is only told again, what is refused is named."""
     base = BASE[kind] | BESIDE.get(name, {})
     if field.fate == "honoured":
-        if kind == "txt2img" and name == "script_name":
-            with pytest.raises(Unprocessable, match="not found"):
-                read(kind, base | {name: CHANGED[name]}, {})
-        elif kind == "txt2img" and name == "script_args":
-            assert outcome(kind, BASE[kind] | {name: [1]}) == outcome(
-                kind, BASE[kind]
-            )  # there is no script to read them
-        else:
-            assert outcome(kind, base | {name: CHANGED[name]}) != outcome(kind, base)
+        assert outcome(kind, base | {name: CHANGED[name]}) != outcome(kind, base)
     elif field.fate == "no effect":
         value = {str: "x", bool: True, float: 1.5, list[str]: ["x"]}.get(field.type, {"x": 1})
         assert outcome(kind, base | {name: value}) == outcome(kind, base)
@@ -107,7 +104,7 @@ def test_what_is_left_out_is_the_default_and_so_is_null(kind: Kind) -> None:
     """Types of numbers and flags that clients read are never null in the answer."""
     asked = read(kind, BASE[kind], {})
     values = told(asked)
-    assert values.keys() == BY_KIND[kind].keys() - {"include_init_images"}
+    assert values.keys() == BY_KIND[kind].keys() - {"include_init_images", "lenient"}
     assert all(values[name] == TOLD[name] for name in TOLD if name in values)
     nulls = dict.fromkeys(("steps", "width", "cfg_scale", "eta", "styles", "override_settings", "hr_upscaler"))
     assert read(kind, BASE[kind] | nulls, {}).params == asked.params
@@ -178,7 +175,11 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", list(sdapi_options.HONOURED))
+ELSEWHERE = {"return_grid", "ESRGAN_tile", "ESRGAN_tile_overlap"}
+"""Options that change no picture that is drawn."""
+
+
+@pytest.mark.parametrize("key", [key for key in sdapi_options.HONOURED if key not in ELSEWHERE])
 def test_an_option_counts_stored_and_for_one_request(key: str) -> None:
     """Both ways give the same job, which is another one than without."""
     body = BASE["img2img"] | MASKED
@@ -284,6 +285,45 @@ def test_outpainting() -> None:
     assert found == Outpaint(left=64, blur=8.0, content="noise")
     with pytest.raises(Unprocessable):
         image("img2img", **script, script_args=[64, 8, 2, ["sideways"]])
+
+
+def test_styles_are_put_around_both_prompts() -> None:
+    """In their order, where `{prompt}` stands or behind it; the echo has the request's own."""
+    asked = read("txt2img", {"prompt": "a fox", "negative_prompt": "dogs", "styles": ["ink", "?", "soft"]}, {}, STYLES)
+    assert asked.params[0].prompt == "ink drawing of a fox, soft light"
+    assert asked.params[0].negative_prompt == "dogs, colour"
+    assert (told(asked)["prompt"], told(asked)["styles"]) == ("a fox", ["ink", "?", "soft"])
+
+
+def test_a_sheet_of_all_pictures_comes_where_they_would_be_saved() -> None:
+    """Of several ones, unless the option says otherwise."""
+    assert one("txt2img", save_images=True).table is None
+    assert one("txt2img", batch_size=4).table is None
+    found = one("txt2img", save_images=True, batch_size=2, n_iter=3).table
+    assert found is not None
+    assert (found.columns, found.rows) == (3, 2)
+    assert one("txt2img", save_images=True, batch_size=4, override_settings={"return_grid": False}).table is None
+
+
+def test_a_settled_request_needs_nobody() -> None:
+    """Options that were stored, styles and leniency stand in it, so that it gives the same job to whoever reads it."""
+    raw = {"prompt": "a fox", "seed": 1, "subseed": 2, "styles": ["ink"], "override_settings": {"eta_ddim": 0.5}}
+    stored = {"CLIP_stop_at_last_layers": 2, "sd_model_checkpoint": "m", "eta_ddim": 0.25}
+    kept = settled("txt2img", raw, stored, STYLES, lenient=True)
+    direct = read("txt2img", {"lenient": True} | raw, stored, STYLES)
+    later = read_one("txt2img", kept)
+    assert (later.params, later.models) == (direct.params, direct.models)
+    assert later.params[0].lenient
+    again = settled("txt2img", kept, {}, {}, lenient=False)
+    assert read_one("txt2img", again).params == later.params
+
+
+def test_as_one_job_iterations_are_one_batch() -> None:
+    """With the pictures of all of them."""
+    found = read_one("txt2img", {"prompt": "a fox", "seed": 5, "subseed": 1, "batch_size": 2, "n_iter": 3}).params
+    assert [(each.seed, each.batch) for each in found] == [(5, 6)]
+    with pytest.raises(Unsupported, match="sheet"):
+        read_one("txt2img", {"prompt": "a|b", "script_name": "prompt matrix"})
 
 
 def test_a_pictures_text_fills_what_is_not_said() -> None:

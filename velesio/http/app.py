@@ -7,6 +7,10 @@ from aiohttp import web
 
 from velesio.http import (
     admin_feed,
+    admin_jobs,
+    admin_models,
+    admin_queue,
+    admin_workers,
     anthropic,
     assets,
     background,
@@ -86,6 +90,10 @@ ROUTES = [
     *sdapi_extras.ROUTES,
     *sdapi_controlnet.ROUTES,
     *admin_feed.ROUTES,
+    *admin_workers.ROUTES,
+    *admin_models.ROUTES,
+    *admin_queue.ROUTES,
+    *admin_jobs.ROUTES,
     *background.ROUTES,
     *job_lists.ROUTES,
     *streams.ROUTES,

@@ -4,10 +4,12 @@ A job is queued with one request and its answer fetched with others, from any ga
 on, its result in the shape that the request's own route would have given. It goes on when its client leaves.
 """
 
+import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from aiohttp import web
 
 from velesio.errors import (
     BadRequest,
+    BrokerUnavailable,
     Conflict,
     ContextExceeded,
     JobCancelled,
@@ -22,18 +25,20 @@ from velesio.errors import (
     JobUnfinished,
     KeyReused,
     Unsupported,
+    VelesioError,
 )
 from velesio.http import media, sse
+from velesio.http.descriptions import describe, described, queued, word
 from velesio.http.dispatch import cost_of, error_of, find_model, scaled
-from velesio.http.families import OPENAI
 from velesio.http.fields import Fields, of
-from velesio.http.forms import FORMS, answer_of, form_of
+from velesio.http.forms import FORMS, answer_of, form_of, settled
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.relay import Relay
 from velesio.http.replay import Frames
+from velesio.http.webhooks import WEBHOOKS
 from velesio.http.wire import bad_field, convert, encode, json_response, read_object
 from velesio.jobs import (
     Cancelled,
@@ -47,9 +52,11 @@ from velesio.jobs import (
     Priority,
 )
 from velesio.queue.client import JobRecord, Place
+from velesio.queue.hooks import Hooks
+from velesio.queue.ledger import Ledger
 from velesio.queue.outputs import follow
 
-_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _PRIORITIES = {"normal": Priority.NORMAL, "batch": Priority.BATCH}
 
 
@@ -58,6 +65,7 @@ class _Body(msgspec.Struct):
     body: dict[str, Any] = {}
     priority: str = "batch"
     timeout: float = 0.0
+    webhook: str = ""
 
 
 FIELDS: Fields = of(
@@ -66,6 +74,7 @@ FIELDS: Fields = of(
     body="what would be sent there, for one answer",
     priority=f"{' or '.join(_PRIORITIES)}; requests that are waited for are interactive",
     timeout="seconds from now to its end, at most `server.background_timeout`; 0: as many",
+    webhook="an address that is told of the job's end, signed; its host must be one of `webhooks.hosts`",
 )
 
 
@@ -79,12 +88,24 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority
     seconds: float
     """From now to its end, at most."""
+    webhook: str = ""
 
 
 async def create(request: web.Request) -> web.Response:
     """`POST /v1/jobs`: queues what the route `url` would answer to `body`; 202 with the job and its place."""
+    server = request.app[GATEWAY].server
+    raw = await settled(request, await read_object(request, max(server.max_body, server.max_image_body)))
+    shown = await submit(request, read(raw, server.background_timeout))
+    return json_response(shown, 202, {"Location": f"/v1/jobs/{shown['id']}"})
+
+
+async def submit(request: web.Request, asked: Asked) -> dict[str, Any]:
+    """Queues a job, or finds the one that the request's `Idempotency-Key` names; what is told of it.
+
+    Raises:
+        VelesioError: it could not be queued.
+    """
     gateway = request.app[GATEWAY]
-    asked = read(await read_object(request, gateway.server.max_body), gateway.server.background_timeout)
     key = key_of(request)
     card = await find_model(request, asked.model, asked.capability)
     media.check(card, asked.params)
@@ -99,15 +120,46 @@ async def create(request: web.Request) -> web.Response:
         request=asked.origin.packed(),
     )
     same = Origin(request.path, request[BODY]).fingerprint() if key else ""
-    ticket = await enqueue(gateway, job, key, same)
-    request[QUEUED] = True
-    request[JOB_ID] = ticket.id
-    if not ticket.duplicate:
-        described = _described(_queued(job), Place(ticket.position, ticket.eta))
-    else:
-        request[REPLAYED] = True
-        described = await _describe(gateway, await _visible(request, ticket.id))
-    return json_response(described, 202, {"Location": f"/v1/jobs/{ticket.id}"})
+    async with _listed(request, job, asked.webhook):
+        ticket = await enqueue(gateway, job, key, same)
+        request[QUEUED] = True
+        request[JOB_ID] = ticket.id
+        if not ticket.duplicate:
+            shown = described(queued(job), Place(ticket.position, ticket.eta))
+        else:
+            request[REPLAYED] = True
+            shown = await describe(gateway, await _visible(request, ticket.id))
+    return shown
+
+
+@asynccontextmanager
+async def _listed(request: web.Request, job: Job, webhook: str) -> AsyncIterator[None]:
+    """Notes a job in its tenant's list, and who is to be told of its end, before it is queued inside the block: it may
+    end at once. If it is not queued, or was queued before, both are forgotten.
+
+    Raises:
+        BadRequest: the webhook cannot be told.
+    """
+    hooks, shelf = request.app[WEBHOOKS].hooks, Ledger(request.app[GATEWAY].broker, job.tenant)
+    if webhook:
+        url = request.app[WEBHOOKS].check(webhook, "webhook")
+        seconds = job.deadline - time.time()
+        await hooks.hang(job.id, url, seconds, tenant=job.tenant, model=job.model, created=time.time())
+    await shelf.enter(job.id)
+    try:
+        yield
+    except BrokerUnavailable:
+        raise  # it may be queued all the same
+    except VelesioError:
+        await _forget(hooks, shelf, job.id)
+        raise
+    if REPLAYED in request:
+        await _forget(hooks, shelf, job.id)
+
+
+async def _forget(hooks: Hooks, shelf: Ledger, job_id: str) -> None:
+    with contextlib.suppress(BrokerUnavailable):  # what is left of them expires
+        await asyncio.gather(hooks.unhang(job_id), shelf.strike(job_id))
 
 
 def read(raw: Mapping[str, Any], longest: float) -> Asked:
@@ -136,6 +188,7 @@ def read(raw: Mapping[str, Any], longest: float) -> Asked:
         capability=form.capability,
         priority=_priority(asked.priority),
         seconds=_seconds(asked.timeout, longest),
+        webhook=asked.webhook,
     )
 
 
@@ -154,7 +207,7 @@ def _seconds(asked: float, longest: float) -> float:
 async def show(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}`: what is known of a job."""
     record = await _visible(request)
-    described = await _describe(request.app[GATEWAY], record)
+    described = await describe(request.app[GATEWAY], record)
     return json_response(described, headers={} if record.state.final else _wait(described.get("eta")))
 
 
@@ -163,12 +216,11 @@ async def result(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     record = await _visible(request)
     if not record.state.final:
-        described = await _describe(gateway, record)
-        wait = described.get("eta")
+        shown = await describe(gateway, record)
         raise JobUnfinished(
-            f"the job is {described['state']}; its result is not there yet",
-            retry_after=float(_wait(wait)["Retry-After"]),
-            details={name: described[name] for name in ("state", "position", "eta") if name in described},
+            f"the job is {shown['state']}; its result is not there yet",
+            retry_after=float(_wait(shown.get("eta"))["Retry-After"]),
+            details={name: shown[name] for name in ("state", "position", "eta") if name in shown},
         )
     final = record.result or await _final(gateway, record)
     if isinstance(final, Failed | Cancelled):
@@ -222,8 +274,8 @@ async def cancel(request: web.Request) -> web.Response:
     cancelled = await gateway.queue.cancel(record.id, "cancelled by its client")
     record = await _visible(request)
     if not cancelled and record.state is not JobState.CANCELLED:
-        raise Conflict(f"the job has ended: it is {_word(record.state)}")
-    return json_response(await _describe(gateway, record), 200 if record.state.final else 202)
+        raise Conflict(f"the job has ended: it is {word(record.state)}")
+    return json_response(await describe(gateway, record), 200 if record.state.final else 202)
 
 
 async def requeue(request: web.Request) -> web.Response:
@@ -232,8 +284,8 @@ async def requeue(request: web.Request) -> web.Response:
     record = await _visible(request)
     if not await gateway.queue.requeue(record.id):
         record = await _visible(request)
-        raise Conflict(f"only a failed job can be queued again; this one is {_word(record.state)}")
-    return json_response(await _describe(gateway, await _visible(request)), 202)
+        raise Conflict(f"only a failed job can be queued again; this one is {word(record.state)}")
+    return json_response(await describe(gateway, await _visible(request)), 202)
 
 
 async def _visible(request: web.Request, job_id: str = "") -> JobRecord:
@@ -244,57 +296,12 @@ async def _visible(request: web.Request, job_id: str = "") -> JobRecord:
     """
     gateway = request.app[GATEWAY]
     job_id = job_id or request.match_info["id"]
-    record = await gateway.queue.record(job_id) if _ID.fullmatch(job_id) else None
+    record = await gateway.queue.record(job_id) if ID.fullmatch(job_id) else None
     if record is None or (gateway.keys and record.tenant != request[CREDENTIAL].tenant):
         raise JobNotFound
     request[JOB_ID] = job_id
     request[QUEUED] = True
     return record
-
-
-async def _describe(gateway: Gateway, record: JobRecord) -> dict[str, Any]:
-    waits = record.state in {JobState.QUEUED, JobState.SCHEDULED}
-    return _described(record, await gateway.queue.place(record.id) if waits else None)
-
-
-def _described(record: JobRecord, place: Place | None) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "id": record.id,
-        "object": "job",
-        "state": _word(record.state),
-        "model": record.model,
-        "priority": _word(record.priority),
-        "attempts": record.attempts,
-        "crashes": record.crashes,
-        "created": record.enqueued,
-        "started": record.started or None,
-        "ended": record.ended or None,
-        "deadline": record.deadline,
-        "error": None,
-    }
-    if place is not None:
-        described |= {"position": place.position, "eta": place.eta}
-    if record.state.final and isinstance(record.result, Failed | Cancelled):
-        described |= OPENAI.body(error_of(record.result))
-    return described
-
-
-def _queued(job: Job) -> JobRecord:
-    """The record that a job has when it was queued just now."""
-    return JobRecord(
-        id=job.id,
-        state=JobState.QUEUED,
-        tenant=job.tenant,
-        model=job.model,
-        capability=job.capability,
-        priority=job.priority,
-        enqueued=round(time.time(), 3),
-        deadline=round(job.deadline, 3),
-    )
-
-
-def _word(member: JobState | Priority) -> str:
-    return member.name.lower()
 
 
 def _wait(eta: float | None) -> dict[str, str]:
@@ -318,9 +325,10 @@ _NULLABLE = ("eta", "position")
 """While nobody can tell."""
 
 
-def _answer() -> dict[str, Any]:
+def example() -> dict[str, Any]:
+    """A job, for the pages about the API."""
     job = Job.new("smollm2-135m-instruct", read(_EXAMPLE, 60.0).params, deadline=1795510001.9, priority=Priority.BATCH)
-    return _described(_queued(job), Place(3, 12.5)) | {
+    return described(queued(job), Place(3, 12.5)) | {
         "id": "01a2079604ec22a86933a141c825706c",
         "created": 1795423601.9,
     }
@@ -335,7 +343,7 @@ API = (
         "one's job.",
         fields=FIELDS,
         example=_EXAMPLE,
-        answer=_answer,
+        answer=example,
         nullable=_NULLABLE,
         statuses=(202,),
         errors=(*OF_EVERY_JOB, KeyReused, Unsupported),
@@ -345,7 +353,7 @@ API = (
         paths=("/v1/jobs/{id}",),
         summary="Tells the state of a job, and while it waits its place and the expected seconds.",
         notes=_WHOSE,
-        answer=_answer,
+        answer=example,
         nullable=_NULLABLE,
         errors=(*OF_EVERY_ROUTE, JobNotFound),
     ),
@@ -354,7 +362,7 @@ API = (
         paths=("/v1/jobs/{id}",),
         summary="Cancels a job; 202 if its worker has to be told first.",
         notes=_WHOSE,
-        answer=_answer,
+        answer=example,
         nullable=_NULLABLE,
         statuses=(200, 202),
         errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict),
@@ -383,7 +391,7 @@ API = (
         paths=("/v1/jobs/{id}/requeue",),
         summary="Queues a failed job again, with all its attempts.",
         notes=_WHOSE,
-        answer=_answer,
+        answer=example,
         nullable=_NULLABLE,
         statuses=(202,),
         errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict),

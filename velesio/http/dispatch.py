@@ -49,6 +49,7 @@ from velesio.jobs import (
     Event,
     Failed,
     Image,
+    ImageAside,
     Infill,
     Job,
     Params,
@@ -199,7 +200,10 @@ def scaled(request: web.Request, params: Params) -> Params:
 
 
 def cost_of(params: Params) -> float:
-    """Estimated tokens in thousands, prompt and answer together; megapixel-steps of a picture."""
+    """Estimated tokens in thousands, prompt and answer together; megapixel-steps of a picture, of one that is not drawn
+    as many steps as it is made of pictures."""
+    if isinstance(params, ImageAside):
+        return max(0.001, _PIXELS * len(params.pictures) / 1e6)
     if isinstance(params, Image):
         pixels = params.width * params.height or _PIXELS
         return max(0.001, pixels * params.steps * params.batch * _passes(params) / 1e6)
@@ -279,7 +283,7 @@ async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator
             yield answers
 
 
-async def ask(request: web.Request, model: str, params: Aside, kind: type[_R]) -> _R:
+async def ask(request: web.Request, model: str, params: Aside | ImageAside, kind: type[_R]) -> _R:
     """The result of one aside; a client that leaves cancels it.
 
     Raises:

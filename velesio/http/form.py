@@ -24,6 +24,8 @@ class Form(msgspec.Struct, frozen=True):
     """What each of its jobs gives."""
     capability: Capability = "text"
     """Of the models that answer."""
+    settle: Callable[[web.Request, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
+    """A body → one that means the same without the client that sent it, whose options it has; None: it does already."""
 
 
 class AsideAsked(msgspec.Struct, frozen=True, kw_only=True):

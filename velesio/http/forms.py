@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from aiohttp import web
+
 from velesio.http import (
     embeddings,
     infill,
@@ -13,6 +15,8 @@ from velesio.http import (
     openai_images,
     openai_responses,
     rerank,
+    sdapi,
+    sdapi_extras,
     tokens,
 )
 from velesio.http.form import Form
@@ -31,6 +35,8 @@ FORMS: Mapping[str, Form] = {
     **embeddings.FORMS,
     **rerank.FORMS,
     **openai_images.FORMS,
+    **sdapi.FORMS,
+    **sdapi_extras.FORMS,
 }
 """By path."""
 
@@ -45,6 +51,13 @@ def form_of(url: str) -> Form:
         return FORMS[url]
     near = get_close_matches(url, FORMS, 1)
     raise bad_field("url", f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(FORMS)}")
+
+
+async def settled(request: web.Request, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A request for a background job (`url` and `body`) whose body does not need its client to be understood."""
+    url, body = raw.get("url"), raw.get("body")
+    settle = FORMS[url].settle if isinstance(url, str) and url in FORMS else None
+    return dict(raw) | {"body": await settle(request, body)} if settle and isinstance(body, dict) else raw
 
 
 def answer_of(kept: bytes, record: JobRecord, final: Completed) -> Any | None:

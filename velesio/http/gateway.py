@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from aiohttp import web
 
-from velesio.config import FetchSection, ServerSection, SessionSection, WebhookSection
+from velesio.config import FetchSection, SdapiSection, ServerSection, SessionSection, WebhookSection
 from velesio.errors import ShuttingDown, VelesioError
 from velesio.http.broker_metrics import BrokerMetrics
 from velesio.http.keys import Credential, KeyRing
@@ -54,7 +54,7 @@ class Gateway:
         webhooks: WebhookSection = WebhookSection(),  # noqa: B008 - frozen, as the following
         fetch: FetchSection = FetchSection(),  # noqa: B008
         sessions: SessionSection = SessionSection(),  # noqa: B008
-        sdapi: SdapiSection = SdapiSection(),  # noqa: B008 - frozen
+        sdapi: SdapiSection = SdapiSection(),  # noqa: B008
     ) -> None:
         self.queue = queue
         self.inbox = inbox

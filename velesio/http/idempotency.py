@@ -59,23 +59,34 @@ async def enqueue(gateway: Gateway, job: Job, key: str, fingerprint: str, index:
 
 
 @asynccontextmanager
-async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator[Answers]:
+async def answers_to(
+    request: web.Request, jobs: Sequence[Job], *, first: int = 0, origin: bytes | None = None
+) -> AsyncIterator[Answers]:
     """Queues `jobs` and gives their answers; leaving cancels those that are not final. With an `Idempotency-Key`: the
-    answers of the jobs that the key names, which nobody's leaving cancels.
+    answers of the jobs that the key names, which nobody's leaving cancels. Where a request's jobs come one by one,
+    `first` is their number. `origin` is what a job keeps of the request, packed; None: the body as it came.
 
     Raises:
         VelesioError: a job could not be queued; those queued before it are cancelled, or found by the key again.
     """
     key = key_of(request)
-    context = _answers_of(request, jobs, key) if key else dispatch.answers_to(request, jobs)
+    context = _answers_of(request, jobs, key, first, origin) if key else dispatch.answers_to(request, jobs)
     async with context as answers:
         yield answers
 
 
 @asynccontextmanager
-async def _answers_of(request: web.Request, jobs: Sequence[Job], key: str) -> AsyncIterator[Answers]:
+async def _answers_of(
+    request: web.Request, jobs: Sequence[Job], key: str, first: int, kept: bytes | None
+) -> AsyncIterator[Answers]:
     gateway = request.app[GATEWAY]
-    tickets = await _tickets(gateway, jobs, key, Origin(request.path, request[BODY]))
+    origin = Origin(request.path, request[BODY])
+    if kept is None:
+        # The answer to several jobs cannot be fetched as one, so that they have no origin.
+        kept = origin.packed() if len(jobs) == 1 else b""
+    background = [msgspec.structs.replace(job, gateway="", stream=True, request=kept) for job in jobs]
+    same = origin.fingerprint()
+    tickets = [await enqueue(gateway, job, key, same, index) for index, job in enumerate(background, first)]
     request[QUEUED] = True
     if all(ticket.duplicate for ticket in tickets):
         request[REPLAYED] = True
@@ -92,14 +103,6 @@ async def _answers_of(request: web.Request, jobs: Sequence[Job], key: str) -> As
         stack.push_async_callback(answers.close)
         async with recorded(request, known):
             yield answers
-
-
-async def _tickets(gateway: Gateway, jobs: Sequence[Job], key: str, origin: Origin) -> list[Ticket]:
-    # The answer to several jobs cannot be fetched as one, so that they have no origin.
-    kept = origin.packed() if len(jobs) == 1 else b""
-    background = [msgspec.structs.replace(job, gateway="", stream=True, request=kept) for job in jobs]
-    fingerprint = origin.fingerprint()
-    return [await enqueue(gateway, job, key, fingerprint, index) for index, job in enumerate(background)]
 
 
 class _Followed:

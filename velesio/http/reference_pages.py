@@ -5,12 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from velesio.http import (
+    admin_feed,
+    admin_jobs,
+    admin_models,
+    admin_queue,
+    admin_workers,
     anthropic,
     background,
     control,
     earlier,
     embeddings,
     infill,
+    job_lists,
     llamacpp,
     lora,
     models,
@@ -27,6 +33,7 @@ from velesio.http import (
     router,
     sdapi,
     sdapi_controlnet,
+    sdapi_extras,
     sdapi_lists,
     sdapi_progress,
     sdapi_settings,
@@ -145,6 +152,7 @@ behind a balancer of several, send both to the same one.
         *sdapi_settings.API,
         *sdapi_lists.API,
         *sdapi_tools.API,
+        *sdapi_extras.API,
         *sdapi_controlnet.API,
     ),
 )
@@ -155,9 +163,18 @@ VELESIO = Page(
 Background jobs ([more](../jobs.md)), and what operators and their programs ask. `GET /metrics` answers in Prometheus's
 text format, `GET /openapi.json` tells all of these pages as OpenAPI 3.1.
 """,
-    operations=(*background.API, *status.API),
+    operations=(*background.API, *job_lists.API, *status.API),
 )
-PAGES = (VELESIO, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, SDAPI, EARLIER)
+ADMIN = Page(
+    name="admin",
+    title="The administration's API",
+    intro="""
+What operators do and see over HTTP, with a key that has the scope `admin`; [the administration's page](../admin.md)
+tells more, the same on the command line too. Errors are `{"error": {"message", "type", "param", "code"}}`.
+""",
+    operations=(*admin_feed.API, *admin_workers.API, *admin_models.API, *admin_queue.API, *admin_jobs.API),
+)
+PAGES = (VELESIO, ADMIN, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, SDAPI, EARLIER)
 
 
 def operations() -> Iterator[Operation]:

@@ -3,24 +3,28 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import Conflict, JobCancelled, Unprocessable, Unsupported, VelesioError
-from velesio.http import sdapi_answers
-from velesio.http.dispatch import Answers, answers_to, checked, find_model, jobs_of, visible_cards
+from velesio.http import sdapi_answers, sdapi_sheets
+from velesio.http.dispatch import Answers, checked, find_model, jobs_of, visible_cards
 from velesio.http.fields import Fields
-from velesio.http.gateway import CREDENTIAL, GATEWAY, JOB_ID
+from velesio.http.form import Form
+from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID
+from velesio.http.idempotency import answers_to
 from velesio.http.live import Owner, Round, Running
 from velesio.http.operations import OF_EVERY_JOB, Group, Operation
-from velesio.http.sdapi_answers import Drawn
-from velesio.http.sdapi_fields import BY_KIND, COMMON
+from velesio.http.origin import Origin
+from velesio.http.sdapi_answers import NO_SHEETS, Drawn
+from velesio.http.sdapi_fields import BY_KIND, COMMON, Kind
 from velesio.http.sdapi_models import meant
-from velesio.http.sdapi_requests import Asked, Kind, read
+from velesio.http.sdapi_requests import Asked, read, read_one, settled
 from velesio.http.sdapi_values import parse
-from velesio.http.wire import json_response, read_bytes
+from velesio.http.wire import encode, json_response, read_bytes
 from velesio.jobs import ImageResult
 from velesio.queue import choices
 
@@ -38,7 +42,9 @@ async def body_of(request: web.Request) -> dict[str, Any]:
         BodyTooLarge, BadRequest
         Unprocessable: it is none.
     """
-    return parse(await read_bytes(request, request.app[GATEWAY].server.max_body))
+    server = request.app[GATEWAY].server
+    request[BODY] = await read_bytes(request, max(server.max_body, server.max_image_body))
+    return parse(request[BODY])
 
 
 async def options_of(request: web.Request) -> dict[str, Any]:
@@ -77,23 +83,49 @@ async def img2img(request: web.Request) -> web.Response:
 
 
 async def _answer(request: web.Request, kind: Kind) -> web.Response:
-    asked = read(kind, await body_of(request), await options_of(request))
-    return json_response(await draw(request, asked))
+    return json_response(await drawn_of(request, kind, await body_of(request)))
 
 
-async def draw(request: web.Request, asked: Asked) -> dict[str, Any]:
-    """The pictures of a request, as A1111 tells them. A client that leaves cancels its jobs.
+async def drawn_of(request: web.Request, kind: Kind, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a body, with the options that the client has set and the styles that there are.
+
+    Raises:
+        VelesioError: it was refused, or a job failed.
+    """
+    gateway = request.app[GATEWAY]
+    stored, styles = await options_of(request), gateway.styles.read()
+    asked = read(kind, {"lenient": gateway.sdapi.lenient} | dict(raw), stored, styles)
+    kept = await settle(kind, request, raw) if len(asked.params) == 1 and asked.table is None else None
+    return await draw(request, asked, Origin(f"/sdapi/v1/{kind}", encode(kept)).packed() if kept else b"")
+
+
+async def settle(kind: Kind, request: web.Request, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A body that means later, and to whoever reads it, what it means now to this client."""
+    gateway = request.app[GATEWAY]
+    return settled(kind, raw, await options_of(request), gateway.styles.read(), lenient=gateway.sdapi.lenient)
+
+
+async def draw(request: web.Request, asked: Asked, origin: bytes = b"") -> dict[str, Any]:
+    """The pictures of a request, as A1111 tells them. A client that leaves cancels its jobs, unless it may come back
+    with its `Idempotency-Key`; `origin` is what a single job then keeps of the request.
 
     Raises:
         VelesioError: the request was refused, or a job failed.
     """
-    card = await find_image_model(request, asked.model)
-    jobs = jobs_of(request, card.name, asked.params, stream=True)
+    cards = {name: await find_image_model(request, name) for name in dict.fromkeys(asked.models)}
+    jobs = [
+        jobs_of(request, cards[name].name, [params], stream=True)[0]
+        for name, params in zip(asked.models, asked.params, strict=True)
+    ]
     running = Running(asked.task, jobs, asked.params[0].steps)
     async with AsyncExitStack() as stack:
         stack.enter_context(request.app[GATEWAY].live.following(owner_of(request), running))
-        all_answers = [await stack.enter_async_context(answers_to(request, [job])) for job in jobs]
-        request[JOB_ID] = jobs[0].id
+        all_answers = [
+            await stack.enter_async_context(answers_to(request, [job], first=index, origin=origin))
+            for index, job in enumerate(jobs)
+        ]
+        for each, answers in zip(running.rounds, all_answers, strict=True):
+            each.job_id = answers.ids[0]
         results = await _follow_all(all_answers, running.rounds)
     if asked.keep:
         await keep_options(request, asked.keep)
@@ -101,7 +133,10 @@ async def draw(request: web.Request, asked: Asked) -> dict[str, Any]:
         Drawn(params=params, result=result, preview=each.preview)
         for params, result, each in zip(asked.params, results, running.rounds, strict=True)
     ]
-    return sdapi_answers.write(asked, card.name, drawn, running.stamp)
+    model = cards[asked.model].name
+    sheets = await sdapi_sheets.made(request, model, asked.table, drawn) if asked.table else NO_SHEETS
+    request[JOB_ID] = all_answers[0].ids[0]
+    return sdapi_answers.write(asked, model, drawn, running.stamp, sheets)
 
 
 async def _follow_all(all_answers: Sequence[Answers], rounds: Sequence[Round]) -> list[ImageResult | None]:
@@ -135,6 +170,13 @@ async def _follow(answers: Answers, each: Round) -> ImageResult | None:
         each.over = True
     return checked(answers.results[0], ImageResult)
 
+
+def _form(kind: Kind) -> Form:
+    return Form(partial(read_one, kind), sdapi_answers.written, ImageResult, "image", settle=partial(settle, kind))
+
+
+FORMS: Mapping[str, Form] = {f"/sdapi/v1/{kind}": _form(kind) for kind in BY_KIND}
+"""By path."""
 
 ROUTES = [web.post("/sdapi/v1/txt2img", txt2img), web.post("/sdapi/v1/img2img", img2img)]
 

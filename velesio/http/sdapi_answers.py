@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -9,7 +10,10 @@ import msgspec
 from velesio import __version__
 from velesio.http.sdapi_pictures import encoded
 from velesio.http.sdapi_requests import Asked, told
-from velesio.jobs import Image, ImageResult
+from velesio.jobs import Image, ImageResult, born
+
+STAMP = "%Y%m%d%H%M%S"
+"""How A1111 writes times."""
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,24 +41,52 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seeds(self) -> tuple[int, ...]:
         """One for each of the pictures that were asked for."""
+        if self.result is not None and len(self.result.seeds) == self.params.batch:
+            return self.result.seeds
         first, fixed = self.params.seed, bool(self.params.variation.strength)
         return tuple(first if fixed else first + index for index in range(self.params.batch))
 
     @property
     def subseeds(self) -> tuple[int, ...]:
         """As `seeds`."""
+        if self.result is not None and len(self.result.subseeds) == self.params.batch:
+            return self.result.subseeds
         return tuple(self.params.variation.seed + index for index in range(self.params.batch))
 
 
-def write(asked: Asked, model: str, drawn: Sequence[Drawn], stamp: str) -> dict[str, Any]:
+class Sheets(msgspec.Struct, frozen=True):
+    """All pictures on one file or on several, which stand before them."""
+
+    files: tuple[bytes, ...] = ()
+    note: str = ""
+    """Why there is none, where there should be."""
+
+
+NO_SHEETS = Sheets()
+
+
+def write(asked: Asked, model: str, drawn: Sequence[Drawn], stamp: str, sheets: Sheets = NO_SHEETS) -> dict[str, Any]:
     """The answer. Maps of ControlNet stand behind the pictures."""
     maps = [file for each in drawn if each.result is not None for file in each.result.maps]
-    files = [file for each in drawn for file in each.pictures] + maps
+    pictures = [file for each in drawn for file in each.pictures] if asked.table is None or asked.table.pictures else []
+    files = [*sheets.files, *pictures, *maps]
+    said = info(asked, model, drawn, stamp) | {"index_of_first_image": len(sheets.files)}
+    texts = said["infotexts"]
+    said["infotexts"] = texts[:1] * len(sheets.files) + texts[: len(pictures)]
+    if noted := [*filter(None, [sheets.note]), *_notes(drawn)]:
+        said["extra_comments"] = noted
     return {
         "images": [encoded(file) for file in files] if asked.values["send_images"] else [],
         "parameters": told(asked),
-        "info": json.dumps(info(asked, model, drawn, stamp), ensure_ascii=False),
+        "info": json.dumps(said, ensure_ascii=False),
     }
+
+
+def written(asked: Asked, model: str, job_id: str, results: Sequence[ImageResult]) -> dict[str, Any]:
+    """The answer of a single job that is done, whenever it is asked for."""
+    drawn = [Drawn(params=params, result=result) for params, result in zip(asked.params, results, strict=True)]
+    made = datetime.fromtimestamp(born(job_id) if job_id else 0, UTC)
+    return write(asked, model, drawn, made.strftime(STAMP))
 
 
 def info(asked: Asked, model: str, drawn: Sequence[Drawn], stamp: str) -> dict[str, Any]:
@@ -65,9 +97,9 @@ def info(asked: Asked, model: str, drawn: Sequence[Drawn], stamp: str) -> dict[s
     subseeds = [seed for each in drawn for seed in each.subseeds]
     return {
         "prompt": params.prompt,
-        "all_prompts": [params.prompt] * len(seeds),
+        "all_prompts": [each.params.prompt for each in drawn for _ in each.seeds],
         "negative_prompt": params.negative_prompt,
-        "all_negative_prompts": [params.negative_prompt] * len(seeds),
+        "all_negative_prompts": [each.params.negative_prompt for each in drawn for _ in each.seeds],
         "seed": seeds[0],
         "all_seeds": seeds,
         "subseed": subseeds[0],
@@ -96,7 +128,6 @@ def info(asked: Asked, model: str, drawn: Sequence[Drawn], stamp: str) -> dict[s
         "clip_skip": params.clip_skip,
         "is_using_inpainting_conditioning": False,
         "version": f"velesio v{__version__}",
-        **_notes(result),
     }
 
 
@@ -111,6 +142,6 @@ def _extra(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name not in _FIRST}
 
 
-def _notes(result: ImageResult | None) -> dict[str, Any]:
-    """What was done otherwise than asked; clients pass over keys that they do not know."""
-    return {"extra_comments": list(result.notes)} if result is not None and result.notes else {}
+def _notes(drawn: Sequence[Drawn]) -> list[str]:
+    """What was done otherwise than asked, once each; clients pass over the key."""
+    return list(dict.fromkeys(note for each in drawn if each.result is not None for note in each.result.notes))

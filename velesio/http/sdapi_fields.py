@@ -1,11 +1,13 @@
 """Fields of txt2img and img2img: what each means here, with A1111's types and defaults."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from velesio.http.fields import Field, Fields, given
+
+Kind = Literal["txt2img", "img2img"]
 
 
 def _idle(kind: Any, note: str, default: Any = msgspec.UNSET) -> Field:
@@ -23,7 +25,7 @@ _OPTION = "; left out: the option of that name"
 COMMON: Fields = {
     "prompt": given(str, "what to draw; `#` begins a comment", default=""),
     "negative_prompt": given(str, "what not to draw", default=""),
-    "styles": _idle(list[str], "no styles are kept here, and unknown ones are passed over"),
+    "styles": given(list[str], "names of `/sdapi/v1/prompt-styles`; unknown ones are passed over"),
     "seed": given(int, "-1 draws one; picture i has seed + i", default=-1),
     "subseed": given(int, "the variation's seed", default=-1),
     "subseed_strength": given(float, "how far to vary, 0 to 1; picture i then varies with subseed + i", default=0.0),
@@ -59,10 +61,15 @@ COMMON: Fields = {
     "script_name": given(str, "a script of `/sdapi/v1/scripts`"),
     "script_args": given(list[Any], "its arguments, by place", default=[]),
     "send_images": given(bool, "false: `images` is empty", default=True),
-    "save_images": _idle(bool, "nothing is saved on the server", default=False),
+    "save_images": given(
+        bool, "true: of several pictures a sheet comes first (option `return_grid`); nothing is saved", default=False
+    ),
     "alwayson_scripts": given(dict[str, Any], '`{"ControlNet": {"args": [units]}}`', default={}),
     "force_task_id": given(str, "the name by which `/internal/progress` and others know this request"),
     "infotext": given(str, "a picture's text; it fills what the request does not say itself"),
+    "lenient": given(
+        bool, "whether unknown samplers and schedules are passed over with a note; left out: `sdapi.lenient`"
+    ),
 }
 
 TXT2IMG: Fields = {
@@ -101,7 +108,7 @@ IMG2IMG: Fields = {
     "include_init_images": given(bool, "whether `parameters` has the pictures again", default=False),
 }
 
-BY_KIND: Mapping[str, Fields] = {"txt2img": TXT2IMG, "img2img": IMG2IMG}
+BY_KIND: Mapping[Kind, Fields] = {"txt2img": TXT2IMG, "img2img": IMG2IMG}
 
 NEVER_NULL = frozenset({"sampler_index", "script_args", "alwayson_scripts", "send_images", "save_images"})
 
@@ -118,4 +125,4 @@ TOLD: Mapping[str, Any] = {
     "initial_noise_multiplier": 1.0,
 }
 """What `parameters` tells of fields that were left out: clients with typed fields cannot read null."""
-NOT_TOLD = frozenset({"include_init_images"})
+NOT_TOLD = frozenset({"include_init_images", "lenient"})

@@ -8,9 +8,13 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.http import sdapi_names, sdapi_scripts
+from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.sdapi import image_cards
+from velesio.http.sdapi_axes import of_tab
 from velesio.http.sdapi_models import described
+from velesio.http.sdapi_plots import MATRIX, XYZ
+from velesio.http.sdapi_styles import Style
 from velesio.http.wire import json_response
 
 _Cards = Sequence[ModelCard]
@@ -64,7 +68,7 @@ def _scripts(_: _Cards) -> Any:
 
 def _script_info(_: _Cards) -> Any:
     named = [
-        {"name": name, "is_alwayson": False, "is_img2img": kind == "img2img", "args": _OUTPAINTING}
+        {"name": name, "is_alwayson": False, "is_img2img": kind == "img2img", "args": _arguments(kind, name)}
         for kind, names in sdapi_scripts.SELECTABLE.items()
         for name in names
     ]
@@ -80,12 +84,44 @@ def _argument(label: str, value: Any, **limits: Any) -> dict[str, Any]:
     return {"label": label, "value": value, "minimum": None, "maximum": None, "step": None, "choices": None} | limits
 
 
+def _arguments(kind: str, name: str) -> list[dict[str, Any]]:
+    return _of_xyz(kind) if name == XYZ else _ARGUMENTS[name]
+
+
 _OUTPAINTING = [
     _argument("Pixels to expand", 128, minimum=1, maximum=4096, step=1),
     _argument("Mask blur", 4, minimum=0, maximum=64, step=1),
     _argument("Masked content", "fill", choices=["fill", "original", "latent noise", "latent nothing"]),
     _argument("Outpainting direction", ["left", "right", "up", "down"], choices=["left", "right", "up", "down"]),
 ]
+
+
+_MATRIX = [
+    _argument("Put variable parts at start of prompt", False),
+    _argument("Use different seed for each picture", False),
+    _argument("Select prompt", "positive", choices=["positive", "negative"]),
+    _argument("Select joining char", "comma", choices=["comma", "space"]),
+    _argument("Grid margins (px)", 0, minimum=0, maximum=500, step=2),
+]
+_ARGUMENTS = {sdapi_scripts.OUTPAINTING: _OUTPAINTING, MATRIX: _MATRIX}
+
+
+def _of_xyz(kind: str) -> list[dict[str, Any]]:
+    labels = [axis.label for axis in of_tab(kind)]
+    axes = [
+        _argument(f"{axis} {what}", value, choices=choices)
+        for axis in "XYZ"
+        for what, value, choices in (("type", "Nothing", labels), ("values", "", None), ("values", [], None))
+    ]
+    flags = ("Draw legend", "Include Sub Images", "Include Sub Grids", "Keep -1 for seeds")
+    seeds = [_argument(f"Vary seeds for {axis}", False) for axis in "XYZ"]
+    return [
+        *axes,
+        *(_argument(flag, flag == "Draw legend") for flag in flags),
+        *seeds,
+        _argument("Grid margins (px)", 0, minimum=0, maximum=500, step=2),
+        _argument("Use text inputs instead of dropdowns", False),
+    ]
 
 
 def _nothing(_: _Cards) -> Any:
@@ -122,7 +158,6 @@ LISTS: dict[str, tuple[Callable[[_Cards], Any], str]] = {
     "hypernetworks": (_nothing, "None: they are not supported."),
     "face-restorers": (_nothing, "None: faces are not restored."),
     "realesrgan-models": (_nothing, "None: their files are among the upscalers."),
-    "prompt-styles": (_nothing, "None: styles are the client's."),
     "scripts": (_scripts, "Names of scripts."),
     "script-info": (_script_info, "Scripts and their arguments."),
     "extensions": (_nothing, "None."),
@@ -139,6 +174,11 @@ def _handler(list_of: Callable[[_Cards], Any]) -> Any:
     return handle
 
 
+async def prompt_styles(request: web.Request) -> web.Response:
+    """`GET /sdapi/v1/prompt-styles`."""
+    return json_response([style._asdict() for style in request.app[GATEWAY].styles.read().values()])
+
+
 async def earlier_models(request: web.Request) -> web.Response:
     """`GET /api/sd-models`: as the earlier Velesio server had it."""
     return json_response(_sd_models(image_cards(request)))
@@ -146,6 +186,7 @@ async def earlier_models(request: web.Request) -> web.Response:
 
 ROUTES = [
     *(web.get(f"/sdapi/v1/{name}", _handler(of)) for name, (of, _) in LISTS.items()),
+    web.get("/sdapi/v1/prompt-styles", prompt_styles),
     web.get("/api/sd-models", earlier_models),
 ]
 
@@ -172,5 +213,15 @@ def _operation(path: str, of: Callable[[_Cards], Any], summary: str) -> Operatio
     )
 
 
-API = tuple(_operation(f"/sdapi/v1/{name}", of, summary) for name, (of, summary) in LISTS.items())
+API = (
+    *(_operation(f"/sdapi/v1/{name}", of, summary) for name, (of, summary) in LISTS.items()),
+    Operation(
+        method="GET",
+        paths=("/sdapi/v1/prompt-styles",),
+        summary="Styles that `styles` may name: those of the file `sdapi.styles`.",
+        answer=lambda: [Style("ink", "ink drawing of {prompt}", "colour")._asdict()],
+        answers=Any,
+        errors=OF_EVERY_ROUTE,
+    ),
+)
 EARLIER = (_operation("/api/sd-models", _sd_models, "As `GET /sdapi/v1/sd-models`."),)

@@ -87,6 +87,9 @@ _OF_SOLVING: Mapping[str, _Effect] = {
 _BESIDE: Mapping[str, str] = {
     MODEL: "the model: its title, file, name or alias",
     "inpainting_mask_weight": "for models made for inpainting: how much of the original they are not shown",
+    "return_grid": "whether `save_images` has a sheet of several pictures come first",
+    "ESRGAN_tile": "for `extra-…`: pixels of the parts in which networks are shown a picture; 0: as a whole",
+    "ESRGAN_tile_overlap": "for `extra-…`: by how many pixels they overlap",
     "live_previews_enable": "whether progress has pictures",
     "show_progress_every_n_steps": "steps from one such picture to the next; 0 and less: none",
 }

@@ -8,17 +8,17 @@ from typing import Any, Literal
 import msgspec
 
 from velesio import comments, infotext
-from velesio.errors import NotFound
-from velesio.http import sdapi_options, sdapi_scripts
+from velesio.errors import NotFound, Unsupported
+from velesio.http import sdapi_options, sdapi_plots, sdapi_scripts, sdapi_styles
 from velesio.http.fields import refuse
 from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_fields import BY_KIND, NEVER_NULL, NOT_TOLD, TOLD
+from velesio.http.sdapi_fields import BY_KIND, NEVER_NULL, NOT_TOLD, TOLD, Kind
 from velesio.http.sdapi_pictures import decoded
+from velesio.http.sdapi_plots import Cell, Table
+from velesio.http.sdapi_styles import StylesByName
 from velesio.http.sdapi_values import read as read_values
 from velesio.http.wire import bad_field
 from velesio.jobs import Hires, Image, Inpaint, Solving, Variation
-
-Kind = Literal["txt2img", "img2img"]
 
 _SEEDS = 4294967294
 """Seeds that are drawn lie below this."""
@@ -54,19 +54,26 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request, read."""
 
     kind: Kind
-    model: str
-    """By any of its names; empty: the first one."""
+    models: tuple[str, ...]
+    """By any of their names, one for each of `params`; an empty one is the first there is."""
     params: tuple[Image, ...]
-    """One for each of `n_iter`."""
+    """One for each of `n_iter`, or for each cell of the table that a script draws."""
     values: dict[str, Any]
     """Every field, after defaults."""
     task: str
     keep: dict[str, Any]
     """Options that stay set afterwards."""
+    table: Table | None = None
+    """How the pictures stand on a sheet that comes before them; None: there is no sheet."""
+
+    @property
+    def model(self) -> str:
+        """Of the first ones."""
+        return self.models[0]
 
 
-def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any]) -> Asked:
-    """A request from its body; `stored` are the options that the client has set.
+def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any], styles: StylesByName | None = None) -> Asked:
+    """A request from its body; `stored` are the options that the client has set, `styles` those that it may name.
 
     Raises:
         BadRequest: naming the field; Unprocessable where its value has a wrong type.
@@ -77,16 +84,60 @@ def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any]) -> Asked
     refuse(raw, fields)
     values = read_values(raw, fields, NEVER_NULL)
     overrides = of_text | sdapi_options.overriding(values["override_settings"])
-    options = dict(DEFAULTS) | dict(stored) | overrides
-    first = _image(kind, values, options)
+    whole = Cell(values, dict(DEFAULTS) | dict(stored) | overrides)
+    script = sdapi_scripts.selected(kind, values["script_name"])
+    sheet: Table | None
+    if script in {sdapi_plots.MATRIX, sdapi_plots.XYZ}:
+        cells, sheet = sdapi_plots.planned(kind, script, whole)
+        params = tuple(_image(kind, cell, "", styles or {}) for cell in cells)
+    else:
+        params = _rounds(_image(kind, whole, script, styles or {}), values["n_iter"])
+        cells, sheet = (whole,) * len(params), _grid(whole, sum(each.batch for each in params))
     return Asked(
         kind=kind,
-        model=options[sdapi_options.MODEL] or "",
-        params=_rounds(first, values["n_iter"]),
+        models=tuple(cell.options[sdapi_options.MODEL] or "" for cell in cells),
+        params=params,
         values=values,
         task=_task(kind, values["force_task_id"]),
         keep={} if values["override_settings_restore_afterwards"] else overrides,
+        table=sheet,
     )
+
+
+def _grid(whole: Cell, count: int) -> Table | None:
+    """A sheet of all pictures, where A1111 saves and gives one: `save_images`, and more than one picture."""
+    wanted = whole.values["save_images"] and whole.options["return_grid"]
+    return sdapi_plots.grid(count) if wanted and count > 1 else None
+
+
+def read_one(kind: Kind, raw: Mapping[str, Any]) -> Asked:
+    """A request as a single job, whose pictures are those of all iterations; raises as `read`.
+
+    Raises:
+        Unsupported: a script would make more of it.
+    """
+    asked = read(kind, raw, {})
+    first, count = asked.params[0], sum(each.batch for each in asked.params)
+    if asked.table is not None:
+        raise Unsupported("what draws a sheet of pictures is not made in the background; leave script_name out")
+    return msgspec.structs.replace(
+        asked, models=asked.models[:1], params=(msgspec.structs.replace(first, batch=count),)
+    )
+
+
+def settled(
+    kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any], styles: StylesByName, *, lenient: bool
+) -> dict[str, Any]:
+    """A body that means to everybody, at any time, what it means now to the client that sent it."""
+    found = {"lenient": lenient} | dict(raw)
+    if isinstance(overrides := raw.get("override_settings"), dict | None):
+        found["override_settings"] = dict(stored) | _filled(kind, raw)[1] | (overrides or {})
+    if isinstance(names := raw.get("styles"), list):
+        prompt, negative = (str(raw.get(name) or "") for name in ("prompt", "negative_prompt"))
+        known = sdapi_styles.named([name for name in names if isinstance(name, str)], styles)
+        found["prompt"], found["negative_prompt"] = sdapi_styles.applied(prompt, negative, known)
+        found["styles"] = []
+    return found
 
 
 def _filled(kind: Kind, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -126,14 +177,17 @@ def _rounds(first: Image, count: int) -> tuple[Image, ...]:
     return tuple(rounds)
 
 
-def _image(kind: Kind, values: Mapping[str, Any], options: Mapping[str, Any]) -> Image:
+def _image(kind: Kind, cell: Cell, script: str, styles: StylesByName) -> Image:
+    values, options = cell
     given: dict[str, Any] = sdapi_options.image_fields(options)
+    chosen = sdapi_styles.named(values["styles"], styles)
+    prompt, negative_prompt = sdapi_styles.applied(values["prompt"], values["negative_prompt"], chosen)
     for field, name in (("tiling", "tiling"), ("noise_multiplier", "initial_noise_multiplier")):
         if values.get(name) is not None:
             given[field] = values[name]
     image = Image(
-        prompt=comments.without(values["prompt"]),
-        negative_prompt=comments.without(values["negative_prompt"]),
+        prompt=comments.without(prompt),
+        negative_prompt=comments.without(negative_prompt),
         width=_side(values, "width"),
         height=_side(values, "height"),
         steps=values["steps"],
@@ -153,7 +207,8 @@ def _image(kind: Kind, values: Mapping[str, Any], options: Mapping[str, Any]) ->
         refiner_at=0.8 if values["refiner_switch_at"] is None else values["refiner_switch_at"],
         apply_tags=not values["disable_extra_networks"],
         controls=sdapi_scripts.controls(values["alwayson_scripts"]),
-        outpaint=sdapi_scripts.outpaint(kind, values["script_name"], values["script_args"]),
+        outpaint=sdapi_scripts.outpaint(script, values["script_args"]),
+        lenient=bool(values["lenient"]),
         preview_every=sdapi_options.preview_every(options),
         **given,
     )

@@ -1,4 +1,4 @@
-"""Scripts of A1111 that are honoured: ControlNet's units and outpainting."""
+"""Scripts of A1111 that are honoured: ControlNet's units, outpainting, and those that draw tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -8,12 +8,13 @@ import msgspec
 from velesio.errors import Unprocessable
 from velesio.http.fields import Fields, of
 from velesio.http.sdapi_pictures import decoded
+from velesio.http.sdapi_plots import MATRIX, XYZ
 from velesio.http.sdapi_values import read
 from velesio.jobs import Control, Outpaint
 
 OUTPAINTING = "poor man's outpainting"
 CONTROLNET = "controlnet"
-SELECTABLE: Mapping[str, tuple[str, ...]] = {"txt2img": (), "img2img": (OUTPAINTING,)}
+SELECTABLE: Mapping[str, tuple[str, ...]] = {"txt2img": (MATRIX, XYZ), "img2img": (OUTPAINTING, MATRIX, XYZ)}
 ALWAYS_ON = (CONTROLNET,)
 _NONE = {"", "none"}
 _SIDES = ("left", "right", "up", "down")
@@ -147,18 +148,30 @@ def _chosen(value: Any, words: Mapping[str, Any], place: str) -> Any:
     return found
 
 
-def outpaint(kind: str, name: str | None, args: Sequence[Any]) -> Outpaint | None:
-    """What a selectable script asks for; None: no script was named.
+def selected(kind: str, name: str | None) -> str:
+    """The selectable script that a request names; empty: none.
 
     Raises:
-        Unprocessable: there is no such script, or its arguments cannot be read.
+        Unprocessable: there is no such script.
     """
     wanted = (name or "").lower().strip()
     if wanted in _NONE:
-        return None
+        return ""
     if wanted not in SELECTABLE[kind]:
-        there = ", ".join(SELECTABLE[kind]) or "none"
-        raise Unprocessable(f"Script '{name}' not found; for {kind} there is {there}", param="script_name")
+        raise Unprocessable(
+            f"Script '{name}' not found; for {kind} there is {', '.join(SELECTABLE[kind])}", param="script_name"
+        )
+    return wanted
+
+
+def outpaint(script: str, args: Sequence[Any]) -> Outpaint | None:
+    """What the outpainting script asks for; None: it was not selected.
+
+    Raises:
+        Unprocessable: its arguments cannot be read.
+    """
+    if script != OUTPAINTING:
+        return None
     pixels, blur, content, directions = [*args, *(128, 4, 0, list(_SIDES))[len(args) :]][:4]
     if not (isinstance(pixels, int) and 0 < pixels <= 4096) or not isinstance(blur, int | float):
         raise Unprocessable("script_args: expected [pixels, mask_blur, fill, directions]", param="script_args")

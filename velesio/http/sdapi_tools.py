@@ -1,4 +1,4 @@
-"""A1111's tools: what a picture's text says, and routes that need models which there are not."""
+"""A1111's tools: what a picture's text says, and what there is no model for."""
 
 from typing import Any, NoReturn
 
@@ -43,19 +43,9 @@ async def interrogate(request: web.Request) -> NoReturn:
     raise Unsupported("no model here describes pictures; ask one that sees, at /v1/chat/completions")
 
 
-async def extras(request: web.Request) -> NoReturn:
-    """`POST /sdapi/v1/extra-single-image` and `extra-batch-images`."""
-    await body_of(request)
-    raise Unsupported(
-        "pictures are not enlarged by themselves; send them to /sdapi/v1/img2img, or have them drawn with enable_hr"
-    )
-
-
-_EXTRAS = ("/sdapi/v1/extra-single-image", "/sdapi/v1/extra-batch-images")
 ROUTES = [
     web.post("/sdapi/v1/png-info", png_info),
     web.post("/sdapi/v1/interrogate", interrogate),
-    *(web.post(path, extras) for path in _EXTRAS),
 ]
 
 _TEXT = "a red fox\nSteps: 20, Sampler: Euler, CFG scale: 7.0, Seed: 7, Size: 64x64"
@@ -74,13 +64,6 @@ API = (
         method="POST",
         paths=("/sdapi/v1/interrogate",),
         summary="Refused: no model here describes pictures.",
-        statuses=(501,),
-        errors=(*OF_EVERY_ROUTE, Unprocessable, Unsupported),
-    ),
-    Operation(
-        method="POST",
-        paths=_EXTRAS,
-        summary="Refused: pictures are not enlarged by themselves.",
         statuses=(501,),
         errors=(*OF_EVERY_ROUTE, Unprocessable, Unsupported),
     ),

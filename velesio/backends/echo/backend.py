@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from velesio.backends.base import Catalogue, Engine, ModelCard, ModelSpec, Work, failed, read_options
-from velesio.backends.echo import asides
+from velesio.backends.echo import asides, image_asides
 from velesio.backends.echo.picture import draw
 from velesio.errors import BadRequest, ContextExceeded, JobFailed, Unsupported, VelesioError
 from velesio.jobs import (
@@ -24,9 +24,11 @@ from velesio.jobs import (
     Delta,
     Failed,
     Image,
+    ImageAside,
     ImageResult,
     Preview,
     Prompt,
+    Result,
     Started,
     TextParams,
     TextResult,
@@ -108,7 +110,10 @@ class EchoEngine:
         """Takes up to `slots` jobs; asides are answered at once."""
         params = work.job.params
         if isinstance(params, Aside) and self._options.capability == "text":
-            self._answer_aside(work, params)
+            self._answer_aside(work, lambda: asides.answer(params, self._options.context, self._busy))
+            return True
+        if isinstance(params, ImageAside) and self._options.capability == "image":
+            self._answer_aside(work, lambda: image_asides.answer(params))
             return True
         if len(self._held) >= self._options.slots:
             return False
@@ -135,11 +140,11 @@ class EchoEngine:
         """Forgets the jobs."""
         self._held.clear()
 
-    def _answer_aside(self, work: Work, params: Aside) -> None:
+    def _answer_aside(self, work: Work, answer: Callable[[], Result]) -> None:
         try:
-            result = asides.answer(params, self._options.context, self._busy)
+            result = answer()
         except VelesioError as error:
-            work.emit(Failed(error.code, error.message, details=error.details))
+            work.emit(failed(error))
         else:
             work.emit(Completed(result))
 
