@@ -1,0 +1,14 @@
+// States: of jobs, models and workers, each with its colour; the word is always there too.
+
+import { h } from "./dom.js";
+
+const KINDS = {
+  ready: "good", loaded: "good", done: "good", completed: "good", active: "good",
+  running: "accent", loading: "accent", leased: "accent", first_text: "accent",
+  queued: "", scheduled: "warn", unloaded: "", sleeping: "", retried: "warn", released: "warn", requeued: "warn", quiet: "warn", rotating: "warn",
+  failed: "bad", lost: "bad", cancelled: "", expired: "bad", revoked: "bad",
+};
+
+export function badge(state) {
+  return h("span", { class: `badge ${KINDS[state] ?? ""}` }, state.replaceAll("_", " "));
+}
