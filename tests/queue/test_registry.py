@@ -97,12 +97,12 @@ async def test_a_worker_can_be_told_to_rest(connect) -> None:
     broker = await connect(lease=1.0, beat=0.2)
     async with knowing(broker) as registry, working(broker) as worker:
         await until(registry.workers)
-        assert await registry.quiet("nobody") == 0
-        assert await registry.quiet("w") == 1
+        assert await registry.quiet("nobody") == []
+        assert await registry.quiet("w") == [worker.leases.owner]
         await until(lambda: [info.state for info in registry.workers()] == ["quiet"])
         await JobQueue(broker).enqueue(text())
         assert await worker.take(wait=0.3) == []
-        assert await registry.quiet(worker.leases.owner, on=False) == 1
+        assert await registry.resume(worker.leases.owner) == [worker.leases.owner]
         await until(lambda: registry.serving("m"))
         await worker.leases.settle(await worker.one(), done())
 

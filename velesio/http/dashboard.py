@@ -9,7 +9,7 @@ from velesio.backends.base import ModelCard
 from velesio.jobs import JobState
 from velesio.queue import facts
 from velesio.queue.overview import Overview
-from velesio.queue.records import JobRecord, ModelDepth
+from velesio.queue.records import JobRecord, ModelDepth, QueueStatus
 from velesio.queue.registry import WorkerInfo
 from velesio.queue.series import STEP, Point, Span, point
 from velesio.states import overall
@@ -30,7 +30,7 @@ def document(
     """All sections; `spans` hold the last minute at least, `points` are the whole series."""
     return {
         "at": overview.at,
-        "queue": queue(overview),
+        "queue": totals(overview.status),
         "models": models(overview, workers, spans),
         "workers": [facts.of_worker(worker) for worker in workers],
         "jobs": jobs(overview.jobs),
@@ -39,9 +39,8 @@ def document(
     }
 
 
-def queue(overview: Overview) -> dict[str, Any]:
+def totals(status: QueueStatus) -> dict[str, Any]:
     """All queues together."""
-    status = overview.status
     return {
         "waiting": sum(sum(depth.waiting) for depth in status.models),
         "running": sum(depth.running for depth in status.models),

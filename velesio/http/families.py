@@ -82,6 +82,7 @@ ANTHROPIC = Family("anthropic", _anthropic, tells_methods=True)
 A1111 = Family("a1111", _a1111, tells_methods=True, loose=("detail",))
 
 _PLACES = {
+    "/admin": OPENAI,
     "/chat/completions": OPENAI,
     "/responses": OPENAI,
     "/audio": OPENAI,

@@ -3,25 +3,30 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from velesio import metrics
 from velesio.errors import BrokerUnavailable, KeyReused, QueueFull, TenantQueueFull
-from velesio.jobs import Capability, Final, Job, JobState, Params, Priority
+from velesio.jobs import Capability, Job, JobState, Params, Priority
 from velesio.queue import blobs, wire
 from velesio.queue.broker import Broker
 from velesio.queue.lease import ENOUGH
+from velesio.queue.limits import Line, RateLimited, Terms, read_lines
+from velesio.queue.line import Argument
 from velesio.queue.prefixes import fingerprints
+from velesio.queue.records import FIELDS, JobRecord, ModelDepth, QueueStatus, read_depth, read_record
 
+__all__ = ["JobQueue", "JobRecord", "ModelDepth", "Place", "QueueStatus", "Ticket"]
+
+_AT_ONCE = 100
+_NO_TERMS = Terms()
 _LONGEST = 6 * 86400.0
 """Seconds: a deadline further away is brought to this."""
-_FIELDS = (
-    *("st", "ten", "model", "cap", "prio", "att", "crash", "rel", "wrk", "enq", "beg", "end", "dl", "r"),
-    *("gw", "stream", "life"),
-)
-_RESULT = _FIELDS.index("r")
+_RESULT = FIELDS.index("r")
 
 
 class Ticket(Struct, frozen=True):
@@ -35,6 +40,10 @@ class Ticket(Struct, frozen=True):
     """Whether the job was there before."""
     eta: float | None = None
     """Seconds until it begins, by the pace of its queue; None: nobody knows."""
+    lines: tuple[Line, ...] = ()
+    """What each limit says of the request."""
+    charged: int = 0
+    """When it was charged, in the broker's milliseconds."""
 
 
 class Place(Struct, frozen=True):
@@ -46,55 +55,6 @@ class Place(Struct, frozen=True):
     """Seconds until it begins; None: nobody knows."""
 
 
-class JobRecord(Struct, frozen=True, kw_only=True):
-    """What the broker knows of a job; times are unix seconds of the broker's clock, 0 for not yet."""
-
-    id: str
-    state: JobState
-    tenant: str
-    model: str
-    capability: Capability
-    priority: Priority
-    attempts: int = 0
-    """Leases so far, without those that were given back unharmed."""
-    crashes: int = 0
-    """Leases that ran out because their worker died or hung."""
-    worker: str = ""
-    enqueued: float = 0.0
-    started: float = 0.0
-    ended: float = 0.0
-    deadline: float = 0.0
-    result: Final | None = None
-    """The final event; of a job that waits for another attempt, the last failure."""
-    logged: bool = False
-    """Whether its events go to an output log, not to a gateway."""
-    life: int = 0
-    """How many of its leases were void when it began as it is now."""
-
-
-class ModelDepth(Struct, frozen=True, kw_only=True):
-    """The queue of one model."""
-
-    model: str
-    capability: Capability
-    waiting: tuple[int, int, int] = (0, 0, 0)
-    """By priority: interactive, normal, batch."""
-    running: int = 0
-    oldest: float = 0.0
-    """Seconds that the jobs at the head have waited, the longest."""
-    done: int = 0
-    failed: int = 0
-    cancelled: int = 0
-
-
-class QueueStatus(Struct, frozen=True, kw_only=True):
-    """The state of all queues; totals are of the models used in the last week."""
-
-    models: list[ModelDepth] = []
-    scheduled: int = 0
-    dead: int = 0
-
-
 class JobQueue:
     """The jobs of one installation."""
 
@@ -103,12 +63,20 @@ class JobQueue:
         self._settings = broker.settings
 
     async def enqueue(
-        self, job: Job, *, idempotency_key: str = "", fingerprint: str = "", delay: float = 0.0
+        self,
+        job: Job,
+        *,
+        idempotency_key: str = "",
+        fingerprint: str = "",
+        delay: float = 0.0,
+        terms: Terms = _NO_TERMS,
     ) -> Ticket:
         """Queue a job, at most once for each id and each tenant's `idempotency_key`; `delay` s from now. `fingerprint`
-        says what a request must have in common with the earlier one under its key, in place of the job itself.
+        says what a request must have in common with the earlier one under its key, in place of the job itself. The
+        first job of a request is charged with all of it as `terms` say, unless it is refused.
 
         Raises:
+            RateLimited: with what each limit says.
             QueueFull, TenantQueueFull: with `retry_after` and, in `details`, `position` and `eta` (s or None).
             KeyReused: the idempotency key belongs to another request.
             BodyTooLarge: the params or the request are larger than `blobs.max_bytes`.
@@ -120,8 +88,9 @@ class JobQueue:
         params = await store.pack_input(job.id, blobs.INPUT, payload, limit)
         request = await store.pack_input(job.id, blobs.REQUEST, job.request, limit)
         try:
-            status, job_id, position, wait = await self._broker.run(
-                "enqueue", *self._arguments(job, params, request, key=idempotency_key, fingerprint=same, delay=delay)
+            status, job_id, position, wait, *more = await self._broker.run(
+                "enqueue",
+                *self._arguments(job, params, request, terms, key=idempotency_key, fingerprint=same, delay=delay),
             )
         except BrokerUnavailable:
             if not idempotency_key:  # who has a key finds the job with it when the broker is back
@@ -131,9 +100,18 @@ class JobQueue:
         if status not in {b"OK", b"DUP"}:
             await store.drop(params.body, request.body)
         eta = _known(wait / 1000)
+        lines = read_lines(terms.subjects, more[0]) if more else []
         if status in {b"OK", b"DUP", b"IDEM"}:
-            return Ticket(job_id.decode(), position, duplicate=status != b"OK", eta=eta)
-        raise _refusal(status, position, eta)
+            at = more[1] if more else 0
+            return Ticket(job_id.decode(), position, duplicate=status != b"OK", eta=eta, lines=tuple(lines), charged=at)
+        raise RateLimited(lines) if status == b"LIMIT" else _refusal(status, position, eta)
+
+    async def refund(self, terms: Terms, jobs: int, charged: int) -> None:
+        """Give back what a request was charged, at that time (ms), for so many of its jobs that were not queued after
+        all; `terms` has in `own` what they were taken to use together."""
+        if body := terms.packed():
+            stored = msgspec.msgpack.encode(msgspec.msgpack.decode(body) | {"at": charged})
+            await self._broker.run("refund", 0, jobs, stored, retry=False)
 
     async def cancel(self, job_id: str, reason: str = "") -> bool:
         """Cancel a job wherever it is. False: unknown or already final. A running one ends within a step.
@@ -171,7 +149,7 @@ class JobQueue:
             found[_RESULT] = await self._broker.blobs.unpack(found[_RESULT] or b"")
         except blobs.BlobGone:
             found[_RESULT] = None
-        return _record(job_id, found)
+        return read_record(job_id, FIELDS, found)
 
     async def place(self, job_id: str) -> Place:
         """Where a job stands; of one that has begun, or is unknown, nothing."""
@@ -196,8 +174,27 @@ class JobQueue:
 
     async def status(self) -> QueueStatus:
         """Depths and totals."""
-        scheduled, dead, *queues = await self._broker.run("status", 0)
-        return QueueStatus(models=[_depth(line) for line in queues], scheduled=scheduled, dead=dead)
+        scheduled, dead, paused, *queues = await self._broker.run("status", 0)
+        depths = [read_depth(line) for line in queues]
+        return QueueStatus(models=depths, scheduled=scheduled, dead=dead, paused=paused / 1000)
+
+    async def pause(self, capability: Capability | None = None, model: str = "", *, on: bool = True) -> bool:
+        """Lease nothing more from a model's queue, or from any, until it goes on (`on` False); what runs goes on, what
+        comes waits. False: it was so before."""
+        queue = f"{capability}:{model}" if capability else ""
+        return bool(await self._broker.run("pause", queue, 0, int(on)))
+
+    async def now(self) -> float:
+        """Unix seconds of the broker's clock."""
+        seconds, micros = await self._broker.command("TIME")
+        return int(seconds) + int(micros) / 1e6
+
+    async def forget(self, job_ids: Sequence[str]) -> int:
+        """Forget jobs that have ended, with all that is kept of them; answers how many there were."""
+        known = 0
+        for start in range(0, len(job_ids), _AT_ONCE):
+            known += await self._broker.run("forget", *job_ids[start : start + _AT_ONCE])
+        return known
 
     async def requeue(self, job_id: str) -> bool:
         """Queue a failed job again, with all its attempts before it. False: unknown, not failed, or without input."""
@@ -206,9 +203,7 @@ class JobQueue:
     async def recent(self, state: JobState, limit: int = 100) -> list[JobRecord]:
         """Jobs in a state: those that ended last (dead letters after other failures), those that are due or served
         first, those that began first. Without results that lie in blobs."""
-        found: list[bytes] = []
-        for place in await self._places(state, limit):
-            found += [job_id for job_id in place if job_id not in found]
+        found = dict.fromkeys(job_id for place in await self._places(state, limit) for job_id in place)
         records = await asyncio.gather(*(self._summary(job_id.decode()) for job_id in found))
         return [record for record in records if record is not None and record.state is state][:limit]
 
@@ -216,10 +211,10 @@ class JobQueue:
         found = await self._fields(job_id)
         if wire.is_reference(found[_RESULT] or b""):
             found[_RESULT] = None
-        return _record(job_id, found)
+        return read_record(job_id, FIELDS, found)
 
     async def _fields(self, job_id: str) -> list[bytes | None]:
-        found: list[bytes | None] = await self._broker.command("HMGET", self._broker.keys.job(job_id), *_FIELDS)
+        found: list[bytes | None] = await self._broker.command("HMGET", self._broker.keys.job(job_id), *FIELDS)
         return found
 
     async def _places(self, state: JobState, limit: int) -> list[list[bytes]]:
@@ -245,8 +240,16 @@ class JobQueue:
         return [[fields[1] for _, fields in entries] for entries in streams]
 
     def _arguments(
-        self, job: Job, params: blobs.Parcel, request: blobs.Parcel, *, key: str, fingerprint: str, delay: float
-    ) -> tuple[str | bytes | int | float, ...]:
+        self,
+        job: Job,
+        params: blobs.Parcel,
+        request: blobs.Parcel,
+        terms: Terms,
+        *,
+        key: str,
+        fingerprint: str,
+        delay: float,
+    ) -> tuple[Argument, ...]:
         # The deadline travels as a distance, so that only the broker's clock counts.
         left = min(job.deadline - time.time(), _LONGEST) if job.deadline else self._settings.deadline
         return (
@@ -256,7 +259,7 @@ class JobQueue:
             job.model,
             int(job.priority),
             job.tenant,
-            self._settings.weights.get(job.tenant, 1.0),
+            self._settings.weights.get(job.tenant, 1.0) if terms.weight is None else terms.weight,
             max(job.cost, 0.001),
             max(1, round(left * 1000)),
             job.gateway,
@@ -269,6 +272,9 @@ class JobQueue:
             request.body,
             params.carried,
             request.carried,
+            terms.packed(),
+            f"{int(terms.index == 0)} {terms.key}",
+            "" if terms.tenant_cap is None else terms.tenant_cap,
         )
 
 
@@ -289,45 +295,3 @@ def _refusal(status: bytes, depth: int, eta: float | None) -> Exception:
     if status == b"BLOBS":
         return QueueFull(blobs.FULL, retry_after=wait, details=details)
     return QueueFull(retry_after=wait, details=details)
-
-
-def _record(job_id: str, found: list[bytes | None]) -> JobRecord | None:
-    f = {name: value for name, value in zip(_FIELDS, found, strict=True) if value is not None}
-    if "st" not in f:
-        return None
-    return JobRecord(
-        id=job_id,
-        state=JobState(f["st"].decode()),
-        tenant=f["ten"].decode(),
-        model=f["model"].decode(),
-        capability="image" if f["cap"] == b"image" else "text",
-        priority=Priority(int(f["prio"])),
-        attempts=int(f["att"]) - int(f["rel"]),
-        crashes=int(f["crash"]),
-        worker=f["wrk"].decode(),
-        enqueued=_seconds(f["enq"]),
-        started=_seconds(f.get("beg")),
-        ended=_seconds(f.get("end")),
-        deadline=_seconds(f["dl"]),
-        result=wire.read_final(f["r"]) if f.get("r") else None,
-        logged=f.get("gw") == b"" and f.get("stream") == b"1",
-        life=int(f.get("life", 0)),
-    )
-
-
-def _seconds(milliseconds: bytes | None) -> float:
-    return float(milliseconds) / 1000 if milliseconds else 0.0
-
-
-def _depth(line: list[Any]) -> ModelDepth:
-    capability, _, model = line[0].decode().partition(":")
-    return ModelDepth(
-        model=model,
-        capability="image" if capability == "image" else "text",
-        waiting=(line[1], line[2], line[3]),
-        running=line[4],
-        oldest=line[5] / 1000,
-        done=line[6],
-        failed=line[7],
-        cancelled=line[8],
-    )

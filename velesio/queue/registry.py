@@ -173,9 +173,13 @@ class Registry:
             if worker.state == "ready" and any(card.name == name for card in worker.cards)
         ]
 
-    async def quiet(self, worker: str, on: bool = True) -> int:
-        """Tell workers, by id or name, to take nothing new, or to go on; answers how many there are."""
-        return len(await self._order(worker, "quiet" if on else ""))
+    async def quiet(self, worker: str) -> list[str]:
+        """Tell workers, by id or name, to take nothing new; answers their ids."""
+        return await self._order(worker, "quiet")
+
+    async def resume(self, worker: str) -> list[str]:
+        """Tell quiet workers, by id or name, to go on; answers their ids."""
+        return await self._order(worker, "")
 
     async def drain(self, worker: str) -> list[str]:
         """Tell workers, by id or name, to finish what they hold, give back the rest and leave; answers their ids."""

@@ -56,6 +56,16 @@ async def load(
     return await _tell(broker, chosen, Wish(number=0, model=model, loaded=True, keep_alive=keep_alive, pinned=pinned))
 
 
+async def release(broker: Broker, registry: Registry, model: str) -> Told:
+    """Let a pinned model be unloaded again, wherever it is pinned.
+
+    Raises:
+        BrokerUnavailable
+    """
+    pinned = [worker for worker in _serving(registry, model) if worker.state_of(model).pinned]
+    return await _tell(broker, pinned, Wish(number=0, model=model, loaded=True, pinned=False))
+
+
 async def unload(broker: Broker, registry: Registry, model: str) -> Told:
     """Have a model unloaded wherever it is loaded, when the jobs that hold it have ended. Later jobs load it again.
 
