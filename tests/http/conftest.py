@@ -146,6 +146,7 @@ async def start_site(broker: Broker) -> AsyncIterator[StartSite]:
             specs: Sequence[ModelSpec] = SPECS,
             server: ServerSection | None = None,
             llamacpp_origins: Sequence[str] = ("*",),
+            **sections: Any,
         ) -> Site:
             registry = Registry(broker)
             await registry.start()
@@ -162,6 +163,7 @@ async def start_site(broker: Broker) -> AsyncIterator[StartSite]:
                 keys=KeyRing(keys),
                 server=server or ServerSection(),
                 llamacpp_origins=llamacpp_origins,
+                **sections,
             )
             address = await stack.enter_async_context(serving(gateway))
             client = await stack.enter_async_context(aiohttp.ClientSession())
