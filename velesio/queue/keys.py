@@ -71,3 +71,15 @@ class Keys:
     def choices(self, owner: str) -> str:
         """Hash: options that a client has set for its later requests."""
         return f"{self.root}opt:{owner}"
+
+    def hook(self, job_id: str) -> str:
+        """Hash: who is to be told of the job's end."""
+        return f"{self.root}hook:{job_id}"
+
+    def mine(self, tenant: str) -> str:
+        """Sorted set: a tenant's background jobs, by the time at which they came."""
+        return f"{self.root}mine:{tenant}"
+
+    def conversation(self, owner: str, *name: str) -> str:
+        """Sorted set: names of the sessions of one key; with a name, a list: its turns."""
+        return ":".join((f"{self.root}ss:{owner}", *name))
