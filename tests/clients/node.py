@@ -16,11 +16,11 @@ _NEEDED = ("package.json", "package-lock.json")
 _REMEDY = "scripts/setup --dev installs Debian's nodejs and npm as root, else apt-get install them"
 
 
-def modules() -> Path:
-    """The folder `node_modules`, made with `npm ci` if the cache has none for this package-lock.json."""
-    found = _cache() / _digest() / "node_modules"
+def modules(folder: Path = _HERE) -> Path:
+    """`node_modules` for the package-lock.json of `folder`, made with `npm ci` if the cache has none for it."""
+    found = _cache() / _digest(folder) / "node_modules"
     if not found.is_dir():
-        _install(found.parent)
+        _install(folder, found.parent)
     return found
 
 
@@ -39,23 +39,23 @@ def _cache() -> Path:
     return Path(base) / "velesio-tests" / "npm"
 
 
-def _digest() -> str:
-    content = b"".join((_HERE / name).read_bytes() for name in _NEEDED)
+def _digest(folder: Path) -> str:
+    content = b"".join((folder / name).read_bytes() for name in _NEEDED)
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _install(target: Path) -> None:
+def _install(folder: Path, target: Path) -> None:
     """Into a folder of its own first: test processes that do this at the same time do not see each other's halves."""
     npm = _program("npm")
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=target.parent))
     try:
         for name in _NEEDED:
-            shutil.copy(_HERE / name, fresh)
+            shutil.copy(folder / name, fresh)
         arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         done = subprocess.run([npm, *arguments], cwd=fresh, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
-            pytest.fail(f"npm ci for tests/clients/package.json: {done.stdout}{done.stderr}")
+            pytest.fail(f"npm ci for {folder}/package.json: {done.stdout}{done.stderr}")
         if not target.exists():
             fresh.rename(target)
     except OSError:

@@ -16,7 +16,7 @@ export class Chart {
   constructor(title, lines, { format, zero = "Nothing in the last hour" }) {
     Object.assign(this, { title, lines, format, points: [], at: 0, step: 10, reading: -1 });
     this.grid = svg("g", { class: "grid-lines" });
-    this.paths = lines.map((_, index) => [svg("path", { class: `area s${index + 1}` }), svg("path", { class: `line s${index + 1}` })]);
+    this.paths = lines.map((_, index) => ["area", "line", "points"].map((kind) => svg("path", { class: `${kind} s${index + 1}` })));
     this.mark = svg("g", { class: "mark", visibility: "hidden" });
     this.plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0, preserveAspectRatio: "none" }, this.grid, this.paths.flat(), this.mark);
     this.labels = h("div", { class: "labels", "aria-hidden": "true" });
@@ -59,9 +59,11 @@ export class Chart {
     this.scale = { x: (index) => LEFT + ((WIDTH - LEFT - RIGHT) * index) / (this.shown.length - 1), y: (value) => HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * value) / top };
     this.zero.hidden = highest > 0;
     this.ticks(top);
-    this.paths.forEach(([area, line], index) => {
+    this.paths.forEach(([area, line, points], index) => {
       const runs = this.runs(index);
-      line.setAttribute("d", runs.map((run) => (run.length === 1 ? `M${run[0]}h0.01` : `M${run.join("L")}`)).join(""));
+      line.setAttribute("d", runs.map((run) => `M${run.join("L")}`).join(""));
+      // A value that stands alone makes no line.
+      points.setAttribute("d", runs.filter((run) => run.length === 1).map((run) => `M${run[0]}h0.01`).join(""));
       area.setAttribute("d", runs.map((run) => `M${run[0].split(",")[0]},${this.scale.y(0)}L${run.join("L")}L${run.at(-1).split(",")[0]},${this.scale.y(0)}Z`).join(""));
     });
     const latest = this.lines.map((_, index) => this.shown.findLast((span) => span.values[index] !== null)?.values[index] ?? null);
@@ -97,7 +99,7 @@ export class Chart {
       label.style.top = `${(upper / HEIGHT) * 100}%`;
       return label;
     };
-    this.labels.replaceChildren(...values.map((value) => place(this.format(value), LEFT - 6, this.scale.y(value), "y")),
+    this.labels.replaceChildren(...values.map((value) => place(value ? this.format(value) : "0", LEFT - 6, this.scale.y(value), "y")),
       ...[[60, "−60 min"], [30, "−30 min"], [0, "now"]].map(([minutes, text]) => place(text, LEFT + (WIDTH - LEFT - RIGHT) * (1 - minutes / 60), HEIGHT - BOTTOM + 4, `x m${minutes}`)));
   }
 

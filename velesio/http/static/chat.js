@@ -205,7 +205,7 @@ export function start({ model }) {
     }
   });
   text.addEventListener("input", () => { if (!talks.current.turns.length) code(); });
-  $("#chat").addEventListener("keydown", (event) => { if (event.key === "Escape") stop(); });
+  $("#view-chat").addEventListener("keydown", (event) => { if (event.key === "Escape") stop(); });
   busy(false);
   open();
   return {

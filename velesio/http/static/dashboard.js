@@ -29,7 +29,7 @@ const CHARTS = [
 ];
 
 function times(name) {
-  return [["median", "p50"], ["95 of 100", "p95"]].map(([title, part]) => ({ title, value: (point) => point[name]?.[part] ?? null, empty: null }));
+  return [["median", "p50"], ["p95", "p95"]].map(([title, part]) => ({ title, value: (point) => point[name]?.[part] ?? null, empty: null }));
 }
 
 const tiles = TILES.map(([title]) => {

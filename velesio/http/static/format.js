@@ -8,7 +8,7 @@ export function count(value) {
 
 export function rate(value) {
   if (!value) return "0";
-  return value >= 100 ? count(Math.round(value)) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+  return value >= 100 ? count(Math.round(value)) : String(Number(value.toFixed(value >= 10 ? 1 : 2)));
 }
 
 export function bytes(value) {

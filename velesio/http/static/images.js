@@ -239,7 +239,7 @@ export function start({ model }) {
       if (chosen && sized !== chosen.id) {
         sized = chosen.id;
         const side = chosen.meta.size || 512;
-        parameters.set({ width: side, height: side });
+        parameters.defaults({ width: side, height: side });
         lists().catch((error) => toast(error.message, "bad"));
       }
       code();

@@ -37,6 +37,16 @@ export function panel(place, specs, prefix, changed) {
     all: () => Object.fromEntries(rows.map((each) => [each.spec.name, each.get()]).filter(([, value]) => value !== null)),
     changed: () => Object.fromEntries(rows.filter((each) => each.spec.always || each.differs()).map((each) => [each.spec.name, each.get()]).filter(([, value]) => value !== null)),
     set: (values) => { for (const each of rows) if (values[each.spec.name] !== undefined) each.set(values[each.spec.name]); changed(); },
+    // What the chosen model would have, unless somebody has set something else.
+    defaults: (values) => {
+      for (const each of rows) {
+        if (values[each.spec.name] === undefined) continue;
+        const differed = each.differs();
+        each.spec = { ...each.spec, value: values[each.spec.name] };
+        if (!differed) each.set(each.spec.value);
+      }
+      changed();
+    },
     bound: (name, max) => rows.find((each) => each.spec.name === name)?.bound(max),
   };
 }
@@ -49,17 +59,18 @@ function row(spec, prefix, changed) {
   const slider = list || spec.slider === false ? null
     : h("input", { type: "range", min: spec.min, max: spec.max, step: spec.step, ".value": spec.value, "aria-label": spec.label, tabindex: -1 });
   const element = h("div", { class: "parameter" }, h("label", { for: id }, spec.label), input, slider, h("span", { class: "hint", id: `${id}-hint` }, spec.hint));
-  const differs = () => String(input.value) !== String(spec.value);
-  const mark = () => { element.classList.toggle("changed", differs()); };
+  const mark = () => { element.classList.toggle("changed", made.differs()); };
   const settle = () => { mark(); changed(); };
   input.addEventListener("input", () => { if (slider) slider.value = input.value; settle(); });
   slider?.addEventListener("input", () => { input.value = slider.value; settle(); });
-  return {
-    spec, element, differs,
-    get: () => (list ? texts(input.value) : number(input.value, spec)),
+  const made = {
+    spec, element,
+    differs: () => String(input.value) !== String(made.spec.value),
+    get: () => (list ? texts(input.value) : number(input.value, made.spec)),
     set: (value) => { input.value = value; if (slider) slider.value = value; mark(); },
     bound: (max) => { input.max = max; if (slider) slider.max = max; },
   };
+  return made;
 }
 
 function number(text, spec) {

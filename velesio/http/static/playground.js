@@ -31,7 +31,7 @@ function show(name, focus = false) {
     tab.setAttribute("aria-selected", on);
     tab.tabIndex = on ? 0 : -1;
     if (on && focus) tab.focus();
-    $(`#${tab.id.slice(4)}`).hidden = !on;
+    $(`#view-${tab.id.slice(4)}`).hidden = !on;
   }
   if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
   offer();
