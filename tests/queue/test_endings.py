@@ -31,7 +31,7 @@ def test_each_end_has_its_script(final: Final, ending: str, script: str, state: 
         assert 1000 <= arguments[1] <= 2000
         assert arguments[2:] == (b"body", b"message")
     else:
-        assert arguments == (0, state, b"body", dead, b"message", b"blob", "")
+        assert arguments == (0, state, b"body", dead, b"message", b"blob", "", "0 0 0 0 0")
 
 
 def test_an_abort_is_told_as_it_was_meant() -> None:

@@ -43,7 +43,7 @@ def script(
         return "retry", (0, pause, result.body, message)
     state = {Completed: "done", Failed: "failed", Cancelled: "cancelled"}[type(final)]
     dead = isinstance(final, Failed) and our_fault(final.code)
-    return "finish", (0, state, result.body, int(dead), message, result.carried)
+    return "finish", (0, state, result.body, int(dead), message, result.carried, lease.silence, lease.spent.line())
 
 
 def count(answer: bytes | None, final: Final) -> None:

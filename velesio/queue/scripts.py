@@ -1,4 +1,4 @@
-"""Lua scripts: each is the settings, what it uses of `lua/common.lua`, and its own file as one text.
+"""Lua scripts: each is the settings, what it uses of `lua/limits.lua` and `lua/common.lua`, and its own file.
 
 Settings are part of the text, so a call carries only what differs from call to call, and two installations with
 different settings can share a server: they have different scripts.
@@ -13,14 +13,20 @@ import msgspec
 from velesio.config import BlobSection, QueueSection
 
 NAMES = (
+    "alter",
     "answered",
     "beat",
     "cancel",
     "enqueue",
     "finish",
+    "forget",
     "leave",
     "listen",
+    "measure",
+    "overview",
+    "pause",
     "place",
+    "refund",
     "release",
     "requeue",
     "restart",
@@ -28,6 +34,8 @@ NAMES = (
     "status",
     "sweep",
     "take",
+    "tell",
+    "told",
     "workers",
 )
 
@@ -47,7 +55,8 @@ def load(queue: QueueSection, blobs: BlobSection | None = None) -> dict[str, Scr
     """Every script, made for these settings."""
     folder = files("velesio.queue") / "lua"
     settings = f"local S = {_table(_settings(queue, blobs or BlobSection()))}"
-    shared = _parts((folder / "common.lua").read_text(encoding="utf-8"))
+    shared = _parts((folder / "limits.lua").read_text(encoding="utf-8"))
+    shared |= _parts((folder / "common.lua").read_text(encoding="utf-8"))
     return {
         name: _script(name, settings, shared, (folder / f"{name}.lua").read_text(encoding="utf-8")) for name in NAMES
     }
@@ -98,6 +107,10 @@ def _settings(queue: QueueSection, blobs: BlobSection) -> dict[str, float]:
         "look_ahead": queue.look_ahead,
         "look_ahead_wait": _ms(queue.look_ahead_wait),
         "blob_budget": blobs.budget,
+        "usage_days": queue.usage_days,
+        "usage_hours": queue.usage_hours,
+        "usage_rows": queue.usage_rows,
+        "audit_length": queue.audit_length,
     }
 
 

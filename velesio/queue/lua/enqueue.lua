@@ -2,8 +2,10 @@
 -- Queue a job once. Idempotent by job id.
 -- ARGV: id, now, capability, model, priority, tenant, weight, cost, time to the deadline (ms), gateway, stream (1|0),
 --       payload, prefix hashes, idempotency hash or '', request fingerprint, delay (ms), request as it came or '',
---       blobs to which payload and request refer, or ''
--- Returns {OK|DUP|IDEM|CONFLICT|FULL|TENANT|MEMORY|BLOBS, id, position or depth, ms until it begins (-1: not known)}
+--       blobs to which payload and request refer, or '', terms (limits) or '', index in its request and key,
+--       jobs that the tenant may have waiting or ''
+-- Returns {OK|DUP|IDEM|CONFLICT|FULL|TENANT|MEMORY|BLOBS|LIMIT, id, position or depth, ms until it begins (-1: not
+--          known), what each limit says, now}
 local id, now, capability, model, priority, tenant = ARGV[1], clock(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local weight, cost, ttl, delay = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[16])
 local queue, key = capability .. ':' .. model, root .. 'j:' .. id
@@ -52,17 +54,28 @@ end
 local depth = 0
 for other = 0, 2 do depth = depth + redis.call('ZCARD', waiting(queue, other)) end
 if depth >= S.cap then return refuse('FULL', depth) end
-if tonumber(redis.call('HGET', root .. 'cnt:q', tenant) or '0') >= S.tenant_cap then return refuse('TENANT', depth) end
+local most = tonumber(ARGV[22] or nil) or S.tenant_cap
+if tonumber(redis.call('HGET', root .. 'cnt:q', tenant) or '0') >= most then return refuse('TENANT', depth) end
 if short_of_memory() then return refuse('MEMORY', depth) end
 local large = #(ARGV[18] or '') + #(ARGV[19] or '')
 if large > 0 and not room(large, now) then return refuse('BLOBS', depth) end
+local terms, lines = ARGV[20] and ARGV[20] ~= '' and cmsgpack.unpack(ARGV[20]), {}
+if terms and terms.a then
+  local free
+  free, lines = admit(terms, ttl, now)
+  if not free then return {'LIMIT', id, depth, -1, lines, now} end
+end
 
 if ARGV[14] ~= '' then redis.call('SET', memo, id .. ' ' .. ARGV[15], 'PX', S.idempotency_ttl) end
 local tag = start_tag()
 redis.call('HSET', key, 'st', delay > 0 and 's' or 'q', 'cap', capability, 'model', model, 'prio', priority, 'ten', tenant,
   'cost', ARGV[8], 'enq', now, 'dl', now + ttl, 'gw', ARGV[10], 'stream', ARGV[11], 'p', ARGV[12], 'pre', ARGV[13],
-  'att', 0, 'crash', 0, 'rel', 0, 'sus', 0, 'wrk', '', 'tag', tag, 'w', ARGV[7])
+  'att', 0, 'crash', 0, 'rel', 0, 'sus', 0, 'wrk', '', 'tag', tag, 'w', ARGV[7], 'key', ARGV[21] or '0 ')
 if ARGV[17] and ARGV[17] ~= '' then redis.call('HSET', key, 'req', ARGV[17]) end
+if terms then
+  terms.a, terms.at = nil, now
+  redis.call('HSET', key, 'lim', cmsgpack.pack(terms))
+end
 redis.call('PEXPIRE', key, ttl + 86400000)
 put_blob(id, ARGV[18], ttl + IDLE, now)
 put_blob(id .. '.q', ARGV[19], ttl + 86400000, now)
@@ -75,11 +88,11 @@ count('q', tenant, 1)
 if delay > 0 then
   redis.call('ZADD', root .. 'sched', now + delay, id)
   keep(root .. 'sched')
-  return {'OK', id, depth, -1}
+  return {'OK', id, depth, -1, lines, now}
 end
 local set = waiting(queue, priority)
 redis.call('ZADD', set, tag, id)
 keep(set)
 wake(queue)
 local ahead = rank(queue, priority, id)
-return {'OK', id, ahead, eta(queue, ahead)}
+return {'OK', id, ahead, eta(queue, ahead), lines, now}
