@@ -10,7 +10,7 @@ from tests.queue.worker import done, text, until, working
 from tests.test_worker import spec
 from tests.test_worker import working as echoing
 from velesio.jobs import Failed, JobState, Priority
-from velesio.operate import Desk
+from velesio.operate import Desk, Selection
 from velesio.queue.client import JobQueue
 from velesio.queue.registry import Registry
 from velesio.states import overall
@@ -199,6 +199,60 @@ async def test_models_are_loaded_and_unloaded(session: Session, broker: Any) -> 
         assert overall(registry.states("parrot")).expires_at
         assert await session.desk.unload_models(["parrot"])
         assert await session.desk.unload_models(["parrot"])
-        assert session.told() == ["parrot: unloaded", "parrot: not loaded"]
+        assert session.told() == ["parrot: unloaded", "parrot: nothing to do"]
         assert not await session.desk.load_models(["parot"], None)
         assert session.told() == ["parot: The model 'parot' does not exist. Did you mean parrot?"]
+
+
+async def test_queues_are_shown_paused_and_go_on(session: Session, broker: Any) -> None:
+    """By model or all together; a queue that there is not is named, and so are those that there are."""
+    await session.queue.enqueue(job := text())
+    assert await session.desk.pause_queues(["m"], on=True)
+    assert await session.desk.pause_queues([], on=True)
+    assert await session.desk.pause_queues(["m"], on=True)
+    assert session.told() == ["m: paused", "all queues: paused", "m: was paused already"]
+    await session.desk.show_queues(json=False)
+    heading, row, rest = session.told()
+    assert heading.split()[:5] == ["MODEL", "INTERACTIVE", "NORMAL", "BATCH", "RUNNING"]
+    assert row.split()[:5] == ["m", "0", "1", "0", "0"]
+    assert rest.startswith("0 scheduled, 0 dead letters; all queues are paused since ")
+    await session.desk.show_queues(json=True)
+    assert session.json()["models"][0]["waiting"] == [0, 1, 0]
+    assert not await session.desk.pause_queues(["n"], on=False)
+    assert await session.desk.pause_queues([], on=False)
+    assert await session.desk.pause_queues(["m"], on=False)
+    assert session.told() == ["n: no such queue; there are those of m", "all queues: goes on", "m: goes on"]
+    await session.queue.cancel(job.id)
+
+
+async def test_chosen_jobs_are_purged_and_queued_again(session: Session, broker: Any) -> None:
+    """Those of the filter; a dry run lists them."""
+    async with working(broker) as worker:
+        dead = await failed(session, worker)
+        await session.queue.enqueue(mine := text(tenant="mine"))
+        await session.desk.purge_jobs(Selection(tenant="mine"), dry=True)
+        assert [row.split()[0] for row in session.told()] == ["ID", mine.id]
+        await session.desk.purge_jobs(Selection(tenant="mine"), dry=False)
+        assert await session.desk.requeue_chosen(Selection(states=(JobState.FAILED,), model="m"))
+        assert session.told() == ["1 cancelled, 0 forgotten", "1 of 1 queued again"]
+        await session.desk.show_job(dead, params=False, json=False)
+        steps = [row.split()[2:4] for row in session.told() if row.startswith("  ")]
+        assert [step[0] for step in steps] == ["queued", "leased", "failed", "requeued"]
+        await session.desk.purge_jobs(Selection(), dry=False)
+
+
+async def test_workers_rest_and_go_on(session: Session, broker: Any) -> None:
+    """By name; one that is not there is told with those that are."""
+    async with working(broker) as worker:
+        assert await session.desk.rest_workers(["w"], on=True)
+        await until(lambda: worker.leases._quiet)
+        assert await session.desk.rest_workers(["w"], on=False)
+        await until(lambda: not worker.leases._quiet)
+        assert not await session.desk.rest_workers(["nobody"], on=True)
+        owner = worker.leases.owner
+    told = [
+        f"{owner}: takes no new jobs",
+        f"{owner}: goes on",
+        f"nobody: no worker has this name or id; there are {owner}",
+    ]
+    assert session.told() == told

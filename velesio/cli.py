@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from velesio import __version__, config, table
 from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
-from velesio.jobs import JobState
+from velesio.jobs import JobState, Priority
 
 if TYPE_CHECKING:
     from velesio.backends.base import ModelCard
-    from velesio.operate import Desk
+    from velesio.operate import Desk, Selection
     from velesio.states import ModelState
 
 EXIT_CONFIG = 2
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _models(_noun(commands, "models", "the models"))
     _jobs(_noun(commands, "jobs", "the jobs in the queue and those that ended lately"))
     _workers(_noun(commands, "workers", "the workers that live"))
+    _queue(_noun(commands, "queue", "the queue, that of each model and all together"))
     return parser
 
 
@@ -74,8 +75,12 @@ def _models(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     verb.add_argument(
         "--keep-alive", type=float, metavar="SECONDS", help="until it is unloaded after its last job; -1: never"
     )
-    verb = _command(verbs, "unload", _models_unload, "have workers unload models when their jobs have ended")
-    verb.add_argument("model", nargs="+")
+    for name, run, text in (
+        ("unload", _models_unload, "have workers unload models when their jobs have ended"),
+        ("pin", _models_pin, "have models loaded and kept, whatever other models are wanted"),
+        ("unpin", _models_unpin, "let pinned models be unloaded again"),
+    ):
+        _command(verbs, name, run, text).add_argument("model", nargs="+")
 
 
 def _jobs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -90,7 +95,32 @@ def _jobs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _command(verbs, "cancel", _jobs_cancel, "cancel jobs wherever they are")
     verb.add_argument("id", nargs="+")
     verb = _command(verbs, "requeue", _jobs_requeue, "queue failed jobs again, with all their attempts")
-    verb.add_argument("id", nargs="+")
+    verb.add_argument("id", nargs="*", help="without one: all that have failed, or those chosen by the options")
+    _choice(verb)
+    verb = _command(verbs, "purge", _jobs_purge, "cancel jobs that have not ended, and forget those that have")
+    states = [state.name.lower() for state in JobState]
+    verb.add_argument("--state", action="append", choices=states, help="may be repeated (default: queued, scheduled)")
+    _choice(verb)
+    verb.add_argument("--dry-run", action="store_true", help="only list them")
+
+
+def _choice(verb: argparse.ArgumentParser) -> None:
+    """Options that choose among jobs."""
+    verb.add_argument("--model", default="", help="only those of this model")
+    verb.add_argument("--tenant", default="", help="only those of this tenant")
+    verb.add_argument(
+        "--priority", choices=[each.name.lower() for each in Priority], help="only those of this priority"
+    )
+    verb.add_argument("--older-than", type=float, default=0.0, metavar="SECONDS", help="queued, or ended, so long ago")
+
+
+def _queue(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _command(verbs, "show", _queue_show, "show depths by model and priority, totals, what is paused")
+    verb.add_argument("--json", action="store_true", help="as a JSON document")
+    verb = _command(verbs, "pause", _queue_pause, "have workers take no more jobs from a model's queue")
+    verb.add_argument("model", nargs="*", help="without one: from any queue")
+    verb = _command(verbs, "resume", _queue_resume, "go on")
+    verb.add_argument("model", nargs="*", help="without one: end the pause of all queues")
 
 
 def _workers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -101,6 +131,12 @@ def _workers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     which.add_argument("worker", nargs="*", default=[], help="names or ids, as `workers list` shows them")
     which.add_argument("--all", action="store_true", help="every worker")
     verb.add_argument("--wait", action="store_true", help="return when they have left")
+
+    for name, run, text in (
+        ("quiet", _workers_quiet, "have workers take no new jobs; they stay"),
+        ("resume", _workers_resume, "have quiet workers take jobs again"),
+    ):
+        _command(verbs, name, run, text).add_argument("worker", nargs="+", help="names or ids")
 
 
 def _common(parser: argparse.ArgumentParser, default: object) -> None:
@@ -200,6 +236,14 @@ def _models_unload(settings: config.Config, options: argparse.Namespace) -> int:
     return _operate(settings, lambda desk: desk.unload_models(options.model))
 
 
+def _models_pin(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.pin_models(options.model, on=True))
+
+
+def _models_unpin(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.pin_models(options.model, on=False))
+
+
 def _doctor(settings: config.Config, _: argparse.Namespace) -> int:
     from velesio import doctor  # noqa: PLC0415
 
@@ -223,7 +267,38 @@ def _jobs_cancel(settings: config.Config, options: argparse.Namespace) -> int:
 
 
 def _jobs_requeue(settings: config.Config, options: argparse.Namespace) -> int:
-    return _operate(settings, lambda desk: desk.requeue_jobs(options.id))
+    if options.id:
+        return _operate(settings, lambda desk: desk.requeue_jobs(options.id))
+    return _operate(settings, lambda desk: desk.requeue_chosen(_chosen(options, ["failed"])))
+
+
+def _jobs_purge(settings: config.Config, options: argparse.Namespace) -> int:
+    chosen = _chosen(options, options.state or ["queued", "scheduled"])
+    return _operate(settings, lambda desk: desk.purge_jobs(chosen, dry=options.dry_run))
+
+
+def _chosen(options: argparse.Namespace, states: Sequence[str]) -> "Selection":
+    from velesio.operate import Selection  # noqa: PLC0415
+
+    return Selection(
+        states=tuple(JobState[name.upper()] for name in dict.fromkeys(states)),
+        model=options.model,
+        tenant=options.tenant,
+        priority=Priority[options.priority.upper()] if options.priority else None,
+        older_than=options.older_than,
+    )
+
+
+def _queue_show(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.show_queues(json=options.json))
+
+
+def _queue_pause(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.pause_queues(options.model, on=True))
+
+
+def _queue_resume(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.pause_queues(options.model, on=False))
 
 
 def _workers_list(settings: config.Config, options: argparse.Namespace) -> int:
@@ -233,6 +308,14 @@ def _workers_list(settings: config.Config, options: argparse.Namespace) -> int:
 def _workers_drain(settings: config.Config, options: argparse.Namespace) -> int:
     names = None if options.all else options.worker
     return _operate(settings, lambda desk: desk.drain_workers(names, wait=options.wait))
+
+
+def _workers_quiet(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.rest_workers(options.worker, on=True))
+
+
+def _workers_resume(settings: config.Config, options: argparse.Namespace) -> int:
+    return _operate(settings, lambda desk: desk.rest_workers(options.worker, on=False))
 
 
 def _operate(settings: config.Config, work: "Callable[[Desk], Awaitable[bool]]") -> int:

@@ -13,13 +13,16 @@ from velesio import table
 from velesio.backends.base import ModelCard
 from velesio.config import Config
 from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
-from velesio.jobs import Completed, Failed, ImageResult, JobState, Result, TextResult
-from velesio.queue import wishes
+from velesio.jobs import JobState
+from velesio.queue import facts, selection, wishes
 from velesio.queue.broker import Broker
-from velesio.queue.client import JobQueue, JobRecord, Place
+from velesio.queue.client import JobQueue, JobRecord, ModelDepth, Place
 from velesio.queue.embedded import find_running
 from velesio.queue.registry import Registry, WorkerInfo
+from velesio.queue.selection import Selection
 from velesio.states import ModelState, overall
+
+__all__ = ["Desk", "Selection", "at_desk", "served"]
 
 _REASON = 60
 """Characters of a reason in a list."""
@@ -74,10 +77,9 @@ class Desk:
         if state is None:
             records.sort(key=lambda record: record.enqueued, reverse=True)
         if json:
-            self._say_json([_facts(record) for record in records])
+            self._say_json([facts.of_job(record) for record in records])
             return True
-        heading = ("ID", "STATE", "MODEL", "TENANT", "PRIORITY", "QUEUED", "ATTEMPTS", "CRASHES", "WORKER", "REASON")
-        self._say_table([heading, *(_row(record) for record in records)])
+        self._say_table([_HEADING, *(_row(record) for record in records)])
         return True
 
     async def show_job(self, job_id: str, *, params: bool, json: bool) -> bool:
@@ -86,14 +88,15 @@ class Desk:
         if record is None:
             self._say_unknown(job_id)
             return False
-        facts = _facts(record) | _placed(await self._queue.place(job_id), record)
+        told = facts.of_job(record) | _placed(await self._queue.place(job_id), record)
         if params:
             asked = await self._queue.params(job_id)
-            facts["params"] = msgspec.to_builtins(asked) if asked else None
+            told["params"] = msgspec.to_builtins(asked) if asked else None
+        told["timeline"] = facts.timeline(record)
         if json:
-            self._say_json(facts)
+            self._say_json(told)
         else:
-            self._say_facts(facts)
+            self._say_facts(told)
         return True
 
     async def cancel_jobs(self, job_ids: Sequence[str]) -> bool:
@@ -123,6 +126,81 @@ class Desk:
                 self._say(f"{job_id}: what it asks for is not kept any more")
         return done
 
+    async def purge_jobs(self, chosen: Selection, *, dry: bool) -> bool:
+        """Cancel the jobs that are chosen, and forget those of them that have ended; `dry`: only list them."""
+        records = await selection.choose(self._queue, chosen)
+        if dry:
+            self._say_table([_HEADING, *(_row(record) for record in records)])
+            return True
+        purged = await selection.purge(self._queue, records)
+        self._say(f"{purged.cancelled} cancelled, {purged.forgotten} forgotten")
+        return True
+
+    async def requeue_chosen(self, chosen: Selection) -> bool:
+        """Queue all failed jobs that are chosen again."""
+        records = await selection.choose(self._queue, chosen)
+        again = await selection.requeue(self._queue, records)
+        self._say(f"{len(again)} of {len(records)} queued again")
+        return len(again) == len(records)
+
+    async def show_queues(self, *, json: bool) -> bool:
+        """Depths by model and priority, totals, what is paused."""
+        status = await self._queue.status()
+        if json:
+            self._say_json(msgspec.to_builtins(status))
+            return True
+        heading = (
+            "MODEL",
+            "INTERACTIVE",
+            "NORMAL",
+            "BATCH",
+            "RUNNING",
+            "OLDEST",
+            "DONE",
+            "FAILED",
+            "CANCELLED",
+            "PAUSED",
+        )
+        self._say_table([heading, *(_depth(depth) for depth in status.models)])
+        stopped = f"; all queues are paused since {_moment(status.paused)}" if status.paused else ""
+        self._say(f"{status.scheduled} scheduled, {status.dead} dead letters{stopped}")
+        return True
+
+    async def pause_queues(self, names: Sequence[str], *, on: bool) -> bool:
+        """Lease nothing more from the queues of these models, or from any if none is named; or go on."""
+        done = True
+        known = {depth.model: depth.capability for depth in (await self._queue.status()).models}
+        known |= {card.name: card.capability for card, _ in await self.models()}
+        if not names:
+            changed = await self._queue.pause(on=on)
+            self._say(f"all queues: {_pausing(on, changed)}")
+        for name in names:
+            if name not in known:
+                self._say(f"{name}: no such queue; there are those of {', '.join(known) or 'no model'}")
+                done = False
+                continue
+            changed = await self._queue.pause(known[name], name, on=on)
+            self._say(f"{name}: {_pausing(on, changed)}")
+        return done
+
+    async def rest_workers(self, names: Sequence[str], *, on: bool) -> bool:
+        """Tell workers to take no new jobs, or to go on."""
+        registry = Registry(self._broker)
+        await registry.refresh()
+        done = True
+        for name in dict.fromkeys(names):
+            told = await (registry.quiet(name) if on else registry.resume(name))
+            for worker in told:
+                self._say(f"{worker}: {'takes no new jobs' if on else 'goes on'}")
+            done = bool(told) and done
+            if not told:
+                self._say_nobody(name, registry)
+        return done
+
+    def _say_nobody(self, name: str, registry: Registry) -> None:
+        here = ", ".join(worker.id for worker in registry.workers()) or "none"
+        self._say(f"{name}: no worker has this name or id; there are {here}")
+
     async def list_workers(self, *, json: bool) -> bool:
         """The workers that live."""
         registry = Registry(self._broker)
@@ -130,7 +208,7 @@ class Desk:
         seconds, micros = await self._broker.command("TIME")
         workers = registry.workers()
         if json:
-            self._say_json([_described(worker) for worker in workers])
+            self._say_json([facts.of_worker(worker) for worker in workers])
             return True
         heading = ("NAME", "ID", "STATE", "MODELS", "JOBS", "SLOTS", "BEAT", "HOST", "PID", "VERSION")
         now = int(seconds) + int(micros) / 1e6
@@ -147,6 +225,14 @@ class Desk:
         """Have models loaded, and wait for it."""
         return await self._move(names, lambda registry, name: wishes.load(self._broker, registry, name, keep_alive))
 
+    async def pin_models(self, names: Sequence[str], *, on: bool) -> bool:
+        """Have models loaded and kept whatever else is wanted, or let them go as others do."""
+        if on:
+            return await self._move(
+                names, lambda registry, name: wishes.load(self._broker, registry, name, pinned=True)
+            )
+        return await self._move(names, lambda registry, name: wishes.release(self._broker, registry, name))
+
     async def unload_models(self, names: Sequence[str]) -> bool:
         """Have models unloaded by all workers when their jobs have ended, and wait for it."""
         return await self._move(names, lambda registry, name: wishes.unload(self._broker, registry, name))
@@ -160,12 +246,12 @@ class Desk:
                 try:
                     card = registry.find(name)
                     told = await tell(registry, card.name)
-                    states = await wishes.fulfilled(registry, told, _LONG)
+                    states = await wishes.fulfilled(registry, told, _LONG) if told.workers else []
                 except VelesioError as error:
                     self._say(f"{name}: {error.message}")
                     done = False
                 else:
-                    self._say(f"{card.name}: {', '.join(state.state for state in states) or 'not loaded'}")
+                    self._say(f"{card.name}: {', '.join(map(_state, states)) or 'nothing to do'}")
         finally:
             await registry.close()
         return done
@@ -184,7 +270,7 @@ class Desk:
                 for worker in told:
                     self._say(f"{worker}: draining")
                 if not told:
-                    self._say(f"{name}: no worker has this name or id; there are {', '.join(here) or 'none'}")
+                    self._say_nobody(name, registry)
                     done = False
             if wait:
                 await self._until_left(registry, leaving)
@@ -206,7 +292,7 @@ class Desk:
         if record is None:
             self._say_unknown(job_id)
         else:
-            self._say(f"{job_id}: nothing was done, it is {_name(record.state)}")
+            self._say(f"{job_id}: nothing was done, it is {facts.name_of(record.state)}")
         return False
 
     def _say_unknown(self, job_id: str) -> None:
@@ -219,54 +305,21 @@ class Desk:
         for line in table.lines(rows):
             self._say(line)
 
-    def _say_facts(self, facts: dict[str, Any]) -> None:
-        traceback = facts.pop("traceback", "")
-        for name, value in facts.items():
+    def _say_facts(self, told: dict[str, Any]) -> None:
+        traceback, timeline = told.pop("traceback", ""), told.pop("timeline")
+        for name, value in told.items():
             self._say(f"{name.ljust(10)} {_shown(name, value)}")
+        self._say_table([_step(moment) for moment in timeline])
         for line in traceback.splitlines():
             self._say(f"  {_printable(line)}")
 
 
-_TIMES = ("queued", "started", "ended", "deadline")
+_TIMES = ("queued", "started", "first_text", "ended", "deadline")
 
 
-def _facts(record: JobRecord) -> dict[str, Any]:
-    """What may be shown of a job to whoever may see any: neither what was asked nor what was answered."""
-    facts: dict[str, Any] = {
-        "id": record.id,
-        "state": _name(record.state),
-        "model": record.model,
-        "kind": record.capability,
-        "tenant": record.tenant,
-        "priority": _name(record.priority),
-        "attempts": record.attempts,
-        "crashes": record.crashes,
-        "worker": record.worker,
-        "background": record.logged,
-        "queued": record.enqueued,
-        "started": record.started or None,
-        "ended": record.ended or None,
-        "deadline": record.deadline,
-    }
-    if isinstance(record.result, Failed):
-        facts |= {"code": record.result.code, "reason": record.result.message, "traceback": record.result.traceback}
-    elif isinstance(record.result, Completed):
-        facts["result"] = _measure(record.result.result)
-    elif record.result is not None:
-        facts["reason"] = record.result.reason
-    return facts
-
-
-def _measure(result: Result) -> dict[str, Any]:
-    if isinstance(result, ImageResult):
-        return {"pictures": len(result.pictures)}
-    if not isinstance(result, TextResult):
-        return {}
-    return {
-        "prompt_tokens": result.usage.prompt_tokens,
-        "completion_tokens": result.usage.completion_tokens,
-        "stop": result.stop,
-    }
+def _step(moment: dict[str, Any]) -> tuple[str, ...]:
+    more = ", ".join(f"{name} {_shown(name, value)}" for name, value in moment.items() if name not in {"at", "event"})
+    return f"  {_moment(moment['at'])}", moment["event"], more
 
 
 def _placed(place: Place, record: JobRecord) -> dict[str, Any]:
@@ -275,37 +328,24 @@ def _placed(place: Place, record: JobRecord) -> dict[str, Any]:
     return {"position": place.position, "eta": place.eta}
 
 
+_HEADING = ("ID", "STATE", "MODEL", "TENANT", "PRIORITY", "QUEUED", "ATTEMPTS", "CRASHES", "WORKER", "REASON")
+
+
 def _row(record: JobRecord) -> tuple[str, ...]:
-    facts = _facts(record)
-    reason = _printable(": ".join(facts[name] for name in ("code", "reason") if facts.get(name)))
+    told = facts.of_job(record)
+    reason = _printable(": ".join(told[name] for name in ("code", "reason") if told.get(name)))
     return (
         record.id,
-        facts["state"],
+        told["state"],
         record.model,
         record.tenant,
-        facts["priority"],
+        told["priority"],
         _moment(record.enqueued),
         str(record.attempts),
         str(record.crashes),
         record.worker or "-",
         reason if len(reason) <= _REASON else f"{reason[: _REASON - 1]}…",
     )
-
-
-def _described(worker: WorkerInfo) -> dict[str, Any]:
-    return {
-        "id": worker.id,
-        "name": worker.name,
-        "state": worker.state,
-        "models": [card.name for card in worker.cards],
-        "loaded": worker.info.get("loaded", []),
-        "jobs": worker.jobs,
-        "slots": worker.slots,
-        "beat": worker.beat,
-        "host": worker.host,
-        "pid": worker.pid,
-        "version": worker.version,
-    }
 
 
 def _line(worker: WorkerInfo, now: float) -> tuple[str, ...]:
@@ -323,6 +363,27 @@ def _line(worker: WorkerInfo, now: float) -> tuple[str, ...]:
     )
 
 
+def _depth(depth: ModelDepth) -> tuple[str, ...]:
+    return (
+        depth.model,
+        *map(str, depth.waiting),
+        str(depth.running),
+        f"{depth.oldest:.0f} s" if depth.oldest else "-",
+        *map(str, (depth.done, depth.failed, depth.cancelled)),
+        _moment(depth.paused or None),
+    )
+
+
+def _pausing(on: bool, changed: bool) -> str:
+    if changed:
+        return "paused" if on else "goes on"
+    return "was paused already" if on else "was not paused"
+
+
+def _state(state: ModelState) -> str:
+    return f"{state.state}, pinned" if state.pinned else state.state
+
+
 def _shown(name: str, value: Any) -> str:
     if name in _TIMES:
         return _moment(value)
@@ -332,11 +393,6 @@ def _shown(name: str, value: Any) -> str:
 def _printable(text: str) -> str:
     """On one line, and without what would make a terminal do something: some of it is what clients sent."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _name(member: Any) -> str:
-    """The word for a state or a priority."""
-    return str(member.name).lower()
 
 
 def _moment(seconds: float | None) -> str:
