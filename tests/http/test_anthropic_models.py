@@ -32,3 +32,12 @@ async def test_its_sdks_read_the_list_of_models(site: Site) -> None:
     assert list(one) == ["type", "id", "display_name", "created_at"]
     assert one == listed["data"][0]
     assert "object" in (await site.get("/v1/models")).json()
+
+
+async def test_its_sdks_are_refused_in_their_shape(site: Site) -> None:
+    """A model that there is none of, with the id that they read; others get OpenAI's shape."""
+    answer = await site.get("/v1/models/none", **VERSION)
+    assert answer.status == 404
+    assert (answer.json()["type"], answer.json()["error"]["type"]) == ("error", "not_found_error")
+    assert answer.headers["request-id"] == answer.headers["X-Request-ID"]
+    assert (await site.get("/v1/models/none")).json()["error"]["code"] == "model_not_found"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.http.conftest import Site, sample
+from tests.http.conftest import SPECS, Site, StartSite, sample
 from tests.http.likeness import differences, json_of
 from velesio.backends.base import ModelCard
 from velesio.http.props import abilities, properties
@@ -45,6 +45,23 @@ async def test_both_methods(site: Site) -> None:
         answer = (await site.post("/props", body)).json()
         assert answer["success"] is True
         assert answer["default_generation_settings"]["n_ctx"] == 4096
+    for query in ("?model=tiny", "?model=parrot"):
+        assert "role" not in (await site.get(f"/props{query}")).json()
     answer = (await site.get("/props?model=tiny")).json()
     assert (answer["model_alias"], answer["default_generation_settings"]["n_ctx"]) == ("tiny", 8)
     assert (await site.get("/props?model=none")).status == 404
+
+
+async def test_one_model_is_no_router(start_site: StartSite) -> None:
+    """Nothing is said of others."""
+    site = await start_site(specs=SPECS[:1])
+    props = (await site.get("/props")).json()
+    assert ("role" in props, props["is_sleeping"]) == (False, False)
+
+
+async def test_several_models_are_a_router(site: Site) -> None:
+    """As clients know llama.cpp's multi-model mode: by the role."""
+    answer = (await site.get("/props")).json()
+    assert list(answer)[:4] == ["role", "max_instances", "models_autoload", "default_generation_settings"]
+    assert (answer["role"], answer["max_instances"], answer["models_autoload"]) == ("router", 2, True)
+    assert {"model_alias", "model_path", "ui_settings", "build_info", "cors_proxy_enabled"} <= answer.keys()

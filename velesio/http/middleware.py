@@ -4,7 +4,6 @@ import asyncio
 import re
 import secrets
 import time
-from ipaddress import IPv6Address, ip_address
 
 import structlog
 from aiohttp import web
@@ -12,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
-from velesio.http import assets, cors, openapi, pages, scopes, sign_in, status
+from velesio.http import anthropic_models, assets, cors, docs_pages, openapi, pages, scopes, sign_in, status
 from velesio.http.families import ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
     ARRIVED,
@@ -25,7 +24,10 @@ from velesio.http.gateway import (
     REQUEST_ID,
     port_name,
 )
+from velesio.http.keys import LOCAL, Credential
 from velesio.http.recording import outlive
+from velesio.http.safeguards import guard
+from velesio.http.visitors import VISITOR, check_host, greet
 from velesio.http.wire import json_response
 
 log = structlog.get_logger("velesio.http")
@@ -48,6 +50,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request its id, and when it is over, a line in the log and its place in the metrics."""
     request[ARRIVED] = time.monotonic()
     request[REQUEST_ID] = _request_id(request)
+    greet(request, request.app[GATEWAY].trusted_proxies)
     # Each request runs in a task, and so in a context, of its own.
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     code = _CLIENT_LEFT
@@ -74,7 +77,10 @@ def _account(request: web.Request, code: int) -> None:
         metrics.child(metrics.tenant_requests, request[CREDENTIAL].tenant).inc()
     write = log.debug if route in _QUIET else log.info
     fields = {"job_id": request[JOB_ID]} if JOB_ID in request else {}
-    write("request", method=request.method, route=route, status=code, ms=round(seconds * 1000, 1), **fields)
+    client = request[VISITOR].address
+    write(
+        "request", method=request.method, route=route, status=code, ms=round(seconds * 1000, 1), client=client, **fields
+    )
 
 
 @web.middleware
@@ -117,8 +123,11 @@ def refusal(request: web.Request, error: VelesioError) -> web.Response:
 
 
 def _family(request: web.Request) -> Family:
-    """In whose shape a request is refused: llama.cpp's server has its own for OpenAI's routes too."""
+    """In whose shape a request is refused: of OpenAI's routes Anthropic's SDKs ask some too, and llama.cpp's server has
+    its own shape for them."""
     family = family_of(request.path)
+    if family is OPENAI and anthropic_models.speaks(request.headers):
+        return ANTHROPIC
     return NATIVE if family is OPENAI and port_name(request) == LLAMACPP else family
 
 
@@ -144,37 +153,33 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     try:
         key = await sign_in.key_of(request) if keys else ""
         headers = {"Authorization": f"Bearer {key}"} if key else request.headers
-        credential = keys.authenticate(headers, loopback=is_local(_peer(request)))
+        credential = keys.authenticate(headers, loopback=request[VISITOR].local)
     except Unauthorized:
         if not _is_public(request):
             raise
     else:
+        _check_keyless(request, credential)
         request[CREDENTIAL] = credential
         structlog.contextvars.bind_contextvars(tenant=credential.tenant, key=credential.name)
         scopes.require(request, scopes.scope_of(request.path))
     return await handler(request)
 
 
+def _check_keyless(request: web.Request, credential: Credential) -> None:
+    """What needs no key is for this machine's own programs and pages, not for any page that its browsers show.
+
+    Raises:
+        Forbidden: with the remedy.
+    """
+    if credential is LOCAL:
+        check_host(request.headers.get("Host"), request.app[GATEWAY].server.hosts)
+        cors.check(request)
+
+
 def _is_public(request: web.Request) -> bool:
     if request.method == "OPTIONS" or pages.wanted(request) or request.path.startswith(assets.PREFIX):
         return True
-    return request.path in status.PUBLIC | sign_in.PUBLIC | {"/", openapi.PATH}
-
-
-def _peer(request: web.Request) -> object:
-    return request.transport.get_extra_info("peername") if request.transport else None
-
-
-def is_local(peer: object) -> bool:
-    """Whether a socket's peer is on this machine: a loopback address, or the nameless end of a unix socket."""
-    if not isinstance(peer, tuple):
-        return isinstance(peer, str | bytes)
-    try:
-        address = ip_address(peer[0].partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+    return request.path in status.PUBLIC | sign_in.PUBLIC | {"/", openapi.PATH} or docs_pages.is_public(request.path)
 
 
 @web.middleware
@@ -189,9 +194,10 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Headers of every response, streams included; runs when headers are about to be sent."""
     response.headers["Server"] = "llama.cpp" if port_name(request) == LLAMACPP else "velesio"
     cors.tell(request, response)
+    guard(request, response)
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
-        if family_of(request.path) is ANTHROPIC:
+        if _family(request) is ANTHROPIC:
             response.headers["request-id"] = request[REQUEST_ID]  # the name that its SDKs read
     if JOB_ID in request:
         response.headers["X-Velesio-Job-Id"] = request[JOB_ID]

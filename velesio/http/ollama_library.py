@@ -20,7 +20,9 @@ from velesio.http.wire import bad_field, json_response, parse_object, read_bytes
 from velesio.states import ModelState
 
 RELEASE = "0.21.0"
-"""The release of Ollama whose API this is: clients ask for it and refuse older ones."""
+"""The release of Ollama whose API this is. Clients compare it, as three numbers, with the oldest that has what they
+need and turn others away: Copilot in VS Code and Raycast want 0.6.4, Codex 0.13.4 for `/v1/responses`. So it is neither
+Velesio's own nor anything with a suffix."""
 
 _PULLED = ("pulling manifest", "verifying sha256 digest", "writing manifest", "success")
 _FILES = "models of this server are files and tables of its config.toml"

@@ -1,12 +1,15 @@
 """llama.cpp's `/props`: what a model is and what its settings are by default."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.http.dispatch import find_model
+from velesio.http.dispatch import find_model, visible_cards
+from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.generation import generation_of
+from velesio.http.loading import state_of
 from velesio.http.openai import FINGERPRINT
 from velesio.http.operations import Operation
 from velesio.http.settings import generation_settings
@@ -72,8 +75,22 @@ def abilities(template: str) -> dict[str, bool]:
 
 
 async def props(request: web.Request) -> web.Response:
-    """`GET /props`: of the model in `?model=`, else of the first."""
-    return json_response(properties(await find_model(request, request.query.get("model", ""), "text")))
+    """`GET /props`: of the model in `?model=`, else of the first, and then that there are several."""
+    name = request.query.get("model", "")
+    card = await find_model(request, name, "text")
+    several = {} if name else of_several(visible_cards(request.app[GATEWAY].registry, request[CREDENTIAL]))
+    is_sleeping = state_of(request, card).state == "sleeping"
+    return json_response(several | properties(card) | {"is_sleeping": is_sleeping})
+
+
+def of_several(cards: Sequence[ModelCard]) -> dict[str, Any]:
+    """What llama.cpp's server says in its multi-model mode, by which clients know it; nothing where one model serves
+    texts. That mode tells of no model unless one is named; here the first one answers those who name none, so that it
+    is also the one they are told of."""
+    texts = [card for card in cards if card.capability == "text"]
+    if len(texts) < 2:
+        return {}
+    return {"role": "router", "max_instances": len(texts), "models_autoload": True}
 
 
 async def set_props(request: web.Request) -> web.Response:
@@ -90,6 +107,8 @@ API = (
         method="GET",
         paths=("/props",),
         summary="Tells what a model is: its context, slots, template, senses, and the settings of a job that has none.",
+        notes="Where several models serve texts and none is named, `role` is `router`, `max_instances` their number, "
+        "and the rest tells of the first model, which answers those who name none.",
         query=_MODEL,
     ),
     Operation(

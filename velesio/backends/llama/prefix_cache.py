@@ -119,13 +119,7 @@ class PrefixCache:
         """An id for a new running sequence of `tokens`, with the longest prefix that is already computed. Without
         `reuse` it shares nothing with others, now and later."""
         wanted = tokens[:-LEFT] if reuse else array("i")
-        source, length = self._longest(wanted, namespace)
-        if length and self._goes_on(source, length):
-            sequence = source
-        else:
-            sequence = self._vacant(spare=source)
-            if self._whole or (sequence != source and length < self._least):
-                length = 0
+        sequence, source, length = self._placed(wanted, namespace)
         lost = None
         if sequence in self._holders:
             held = self._give_up(sequence)
@@ -136,8 +130,11 @@ class PrefixCache:
         return Claim(sequence, length, source if length else sequence, lost)
 
     def reusable(self, tokens: "array[int]", *, namespace: Hashable = "") -> int:
-        """How many of these tokens need not be computed by a sequence that claims now."""
-        return self._longest(tokens[:-LEFT], namespace)[1]
+        """How many of these tokens need not be computed by a sequence that claims now; 0 where no id is free."""
+        try:
+            return self._placed(tokens[:-LEFT], namespace)[2]
+        except LookupError:
+            return 0
 
     def extend(self, sequence: int, tokens: "array[int]") -> None:
         """More tokens of a running sequence are computed."""
@@ -267,6 +264,16 @@ class PrefixCache:
         """Which holder of a prefix lends it: one that ends there before one that goes on, kept before running."""
         holder = self._holders[sequence]
         return (not holder.running and holder.length == length, not holder.running, holder.used, sequence)
+
+    def _placed(self, wanted: "array[int]", namespace: Hashable) -> tuple[int, int, int]:
+        """The id for a new sequence, the one that has its prefix, and how much of that it takes over."""
+        source, length = self._longest(wanted, namespace)
+        if length and self._goes_on(source, length):
+            return source, source, length
+        sequence = self._vacant(spare=source)
+        if self._whole or (sequence != source and length < self._least):
+            length = 0
+        return sequence, source, length
 
     def _goes_on(self, source: int, length: int) -> bool:
         """Whether the new sequence continues in the id `source` itself: only if nothing of that gets lost."""
