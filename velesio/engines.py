@@ -182,19 +182,25 @@ class EngineThread:
 
     def _step(self, engine: Engine) -> None:
         self._step_began = began = time.monotonic()
-        advanced = len(self._active)
+        members = tuple(self._active)
         try:
             engine.step()
         finally:
+            share = (time.monotonic() - self._step_began) / len(members)
+            for work in members:
+                work.seconds += share
             self._step_began = 0.0
         self._steps.inc()
         self._step_seconds.observe(time.monotonic() - began)
         self._counts.steps += 1
-        self._counts.sequences += advanced
+        self._counts.sequences += len(members)
 
     def _admit(self, engine: Engine, work: Work) -> bool:
         self._active.add(work)  # before admit, which may emit the final event at once
-        if engine.admit(work):
+        began = time.monotonic()
+        admitted = engine.admit(work)
+        work.seconds += time.monotonic() - began
+        if admitted:
             return True
         self._active.discard(work)
         return False

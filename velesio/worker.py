@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from velesio.jobs import (
 )
 from velesio.queue.leases import Lease, Leases
 from velesio.queue.replies import Publisher
+from velesio.queue.spending import Spending
 from velesio.queue.tasks import stop
 from velesio.residency import Residency, resident_bytes
 from velesio.states import Wish
@@ -49,6 +50,7 @@ class Held:
     engine: EngineThread | None = None
     work: Work | None = None
     cancelled: bool = False
+    spending: Spending = field(default_factory=Spending)
 
 
 class Worker:
@@ -82,6 +84,8 @@ class Worker:
         """The room that a take under way knows of."""
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
+        self.monitoring = ""
+        """Where Prometheus reaches this process; empty: nowhere of its own."""
         self._quiet = False
         self._hung = False
         self._loading = section.preload
@@ -99,6 +103,7 @@ class Worker:
             "loading": self._loading,
             "models": self.residency.states(),
             "counts": self.residency.counts(),
+            "monitoring": self.monitoring,
             "memory": {"budget": self.residency.budget, "used": self.residency.used, "resident": resident_bytes()},
         }
 
@@ -258,7 +263,9 @@ class Worker:
                 continue  # a zombie: the job was given up, or leased again
             if event is None:
                 self._spawn(self._release(held))
-            elif is_final(event):
+                continue
+            held.spending.see(event)
+            if is_final(event):
                 self._spawn(self._settle(held, _as_final(event)))
             elif work.job.stream:
                 if type(event) is Delta:
@@ -270,6 +277,7 @@ class Worker:
     async def _settle(self, held: Held, final: Final) -> None:
         """Ends a job, by the holder only; a broker that is away is waited for by `leases`."""
         job = held.lease.job
+        held.lease.spent = held.spending.at_end(final, held.work.seconds if held.work else 0.0)
         try:
             settled = await self._leases.settle(held.lease, final)
         except BrokerUnavailable:

@@ -62,7 +62,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 class Work:
     """One leased job while an engine holds it."""
 
-    __slots__ = ("_emit", "cancelled", "finished", "job", "thought_enough")
+    __slots__ = ("_emit", "cancelled", "finished", "job", "seconds", "thought_enough")
 
     def __init__(self, job: Job, emit: Callable[["Work", Event], None]) -> None:
         self.job = job
@@ -72,6 +72,8 @@ class Work:
         """Set by the event loop, read by the engine between steps: an answer that is still reasoning ends that now."""
         self.finished = False
         """Set by the engine's runner after the final event."""
+        self.seconds = 0.0
+        """Its share of the engine's time, as the runner counts it."""
         self._emit = emit
 
     def emit(self, event: Event) -> None:
