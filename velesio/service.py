@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -139,9 +138,10 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
     leases = Leases(broker, publisher, worker_id, abort, told_to_leave, on_wish=fulfil, on_enough=conclude)
     keep_alives = {model.name: model.keep_alive for model in config.models if model.keep_alive is not None}
     worker = Worker(config.worker, backends, leases, publisher, keep_alives)
+    worker.monitoring = _advertised(config.monitoring, role)
     if not worker.residency.cards:
         raise ConfigError(_nothing_to_serve(config))
-    leases.advertise(worker.residency.cards, partial(_facts, worker, _advertised(config.monitoring, role)))
+    worker.advertise()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     await leases.start()
     stack.push_async_callback(leases.close)
@@ -165,10 +165,6 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
 def _advertised(section: MonitoringSection, role: Role) -> str:
     """The address of a worker's monitoring port, for the registry; empty: there is none, or a gateway has it."""
     return f"{section.advertise or socket.gethostname()}:{section.port}" if role == "worker" and section.port else ""
-
-
-def _facts(worker: Worker, monitoring_address: str) -> dict[str, Any]:
-    return worker.facts() | ({"monitoring": monitoring_address} if monitoring_address else {})
 
 
 def _once(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], "asyncio.Task[None]"]:

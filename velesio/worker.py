@@ -107,6 +107,12 @@ class Worker:
             "memory": {"budget": self.residency.budget, "used": self.residency.used, "resident": resident_bytes()},
         }
 
+    def advertise(self) -> None:
+        """Tells what this worker serves."""
+        for card in self.residency.cards:
+            metrics.worker_slots.labels(card.name).set(card.slots)
+        self._leases.advertise(self.residency.cards, self.facts)
+
     async def unready(self) -> list[str]:
         """Why this worker takes no jobs, or cannot do them at once; empty: it does. For health checks."""
         if self._quiet:
@@ -332,7 +338,7 @@ class Worker:
             with contextlib.suppress(VelesioError):  # logged where it failed; jobs will be told the reason
                 await self.residency.engine_for(card.name)
         self._loading = False
-        self._leases.advertise(self.residency.cards, self.facts)
+        self.advertise()
         self._reconsider()
 
     async def _tick(self) -> None:

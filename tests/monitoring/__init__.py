@@ -1,0 +1,1 @@
+"""The monitoring stack: rules, dashboards, and all of it together on real metrics."""
