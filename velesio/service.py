@@ -15,7 +15,7 @@ from typing import Any, Literal
 import structlog
 from aiohttp import web
 
-from velesio import __version__, catalogue, metrics
+from velesio import __version__, catalogue, metrics, notify
 from velesio.config import Config, MonitoringSection
 from velesio.errors import BrokerUnavailable, ConfigError
 from velesio.http import app, listening, monitoring
@@ -77,6 +77,7 @@ async def serve(config: Config, role: Role) -> int:
         if role != "worker":
             await _start_gateway(config, role, broker, stop, stack)
         stack.enter_context(_measuring_lag())
+        await stack.enter_async_context(notify.living())
         await stop.asked.wait()
     log.info("stopped")
     if worker is not None and worker.hung:
