@@ -155,8 +155,8 @@ async def test_a_form_without_a_boundary_is_refused(site: Site) -> None:
 
 
 async def test_a_form_is_bounded(start_site: StartSite) -> None:
-    """By `server.max_body`, also where its length is not told."""
-    site = await start_site(specs=SPECS, server=ServerSection(max_body=4096))
+    """By `server.max_image_body`, also where its length is not told."""
+    site = await start_site(specs=SPECS, server=ServerSection(max_image_body=4096))
     told = await send(site, "/v1/images/edits", form(("image", b"x" * 5000), prompt="x"))
 
     async def parts() -> Any:

@@ -15,7 +15,9 @@ from velesio.http import (
     assets,
     background,
     control,
+    docs_pages,
     earlier,
+    earlier_images,
     embeddings,
     infill,
     job_lists,
@@ -42,14 +44,17 @@ from velesio.http import (
     sdapi_extras,
     sdapi_lists,
     sdapi_progress,
+    sdapi_scheduler,
     sdapi_settings,
     sdapi_tools,
+    sdapi_web,
     slots,
     status,
     streams,
     tokens,
     unity,
 )
+from velesio.http.connections import Runner
 from velesio.http.gateway import GATEWAY, Gateway
 from velesio.http.webhooks import WEBHOOKS, Webhooks
 from velesio.queue.hooks import Hooks
@@ -59,6 +64,7 @@ __all__ = ["ROUTES", "Gateway", "build", "runner"]
 ROUTES = [
     *pages.ROUTES,
     *assets.ROUTES,
+    *docs_pages.ROUTES,
     *status.ROUTES,
     *models.ROUTES,
     *router.ROUTES,
@@ -88,6 +94,9 @@ ROUTES = [
     *sdapi_progress.ROUTES,
     *sdapi_tools.ROUTES,
     *sdapi_extras.ROUTES,
+    *sdapi_scheduler.ROUTES,
+    *sdapi_web.ROUTES,
+    *earlier_images.ROUTES,
     *sdapi_controlnet.ROUTES,
     *admin_feed.ROUTES,
     *admin_workers.ROUTES,
@@ -133,4 +142,4 @@ def runner(gateway: Gateway, **options: Any) -> web.AppRunner:
         "max_field_size": server.max_headers,
         "shutdown_timeout": 1.0,
     }
-    return web.AppRunner(build(gateway), **settings | options)
+    return Runner(build(gateway), patience=server.header_timeout, **settings | options)

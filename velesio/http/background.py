@@ -28,12 +28,14 @@ from velesio.errors import (
     VelesioError,
 )
 from velesio.http import media, sse
+from velesio.http.costs import cost_of
 from velesio.http.descriptions import describe, described, queued, word
-from velesio.http.dispatch import cost_of, error_of, find_model, scaled
+from velesio.http.dispatch import error_of, find_model, scaled
 from velesio.http.fields import Fields, of
 from velesio.http.forms import FORMS, answer_of, form_of, settled
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of
+from velesio.http.limits import Admission
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.relay import Relay
@@ -121,7 +123,8 @@ async def submit(request: web.Request, asked: Asked) -> dict[str, Any]:
     )
     same = Origin(request.path, request[BODY]).fingerprint() if key else ""
     async with _listed(request, job, asked.webhook):
-        ticket = await enqueue(gateway, job, key, same)
+        admission = await Admission.of(request, [job], waits=False)
+        ticket = await enqueue(admission, job, key, same)
         request[QUEUED] = True
         request[JOB_ID] = ticket.id
         if not ticket.duplicate:
@@ -222,7 +225,7 @@ async def result(request: web.Request) -> web.Response:
             retry_after=float(_wait(shown.get("eta"))["Retry-After"]),
             details={name: shown[name] for name in ("state", "position", "eta") if name in shown},
         )
-    final = record.result or await _final(gateway, record)
+    final = await final_of(gateway, record)
     if isinstance(final, Failed | Cancelled):
         raise error_of(final)
     answer = answer_of(await gateway.queue.request(record.id), record, final)
@@ -231,8 +234,10 @@ async def result(request: web.Request) -> web.Response:
     return json_response(answer)
 
 
-async def _final(gateway: Gateway, record: JobRecord) -> Final:
-    """The end of a job whose record does not hold it."""
+async def final_of(gateway: Gateway, record: JobRecord) -> Final:
+    """The end of a job whose record may not hold it."""
+    if record.result is not None:
+        return record.result
     async with aclosing(follow(gateway.broker, record.id)) as batches:
         async for batch in batches:
             for said in batch:
@@ -253,7 +258,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         relay = Relay(batches)
         if record.state.final and not await relay.begin():
             return web.Response(status=204)
-        gateway.answers.add(relay)
+        gateway.began(relay, request[CREDENTIAL].id)
         try:
             return await sse.respond(request, relay, Frames(record, kept))
         finally:

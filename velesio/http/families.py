@@ -99,6 +99,12 @@ _PLACES = {
     "/sdapi": A1111,
     "/internal": A1111,
     "/controlnet": A1111,
+    "/sd_extra_networks": A1111,
+    "/agent-scheduler": A1111,
+    "/app_id": A1111,
+    "/info": A1111,
+    "/config": A1111,
+    "/generate-image": A1111,
 }
 
 

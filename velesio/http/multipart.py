@@ -10,7 +10,7 @@ from velesio.errors import BadRequest, BodyTooLarge
 from velesio.http.fields import Fields
 from velesio.http.gateway import BODY
 from velesio.http.idempotency import key_of
-from velesio.http.wire import bad_field, encode, read_object
+from velesio.http.wire import bad_field, encode, in_time, read_object
 
 MEDIA_TYPE = "multipart/form-data"
 MOST_PARTS = 64
@@ -34,9 +34,10 @@ async def read_form(request: web.Request, limit: int, fields: Fields) -> dict[st
         return await read_object(request, limit)
     length = request.content_length
     if length is not None and length > limit:
-        raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted (server.max_body)")
+        raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted (server.max_image_body)")
     try:
-        raw = await _Parts(limit, fields).read(await request.multipart())
+        async with in_time(request):
+            raw = await _Parts(limit, fields).read(await request.multipart())
     except _BROKEN as error:
         raise BadRequest(f"the body is no whole form: {' '.join(str(error).split())}") from None
     if key_of(request):
@@ -72,7 +73,7 @@ class _Parts:
             self._left -= len(chunk)
             if self._left < 0:
                 raise BodyTooLarge(
-                    f"the body has more than {self._limit} bytes, the most that is accepted (server.max_body)"
+                    f"the body has more than {self._limit} bytes, the most that is accepted (server.max_image_body)"
                 )
         return bytes(data)
 

@@ -51,7 +51,7 @@ def _handler(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]
     form, fields = FORMS[path], _FIELDS[path]
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        asked: Asked = form.read(await read_form(request, request.app[GATEWAY].server.max_body, fields))
+        asked: Asked = form.read(await read_form(request, request.app[GATEWAY].server.max_image_body, fields))
         try:
             return await _answer(request, asked)
         except VelesioError as error:

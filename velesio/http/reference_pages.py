@@ -14,6 +14,7 @@ from velesio.http import (
     background,
     control,
     earlier,
+    earlier_images,
     embeddings,
     infill,
     job_lists,
@@ -36,8 +37,10 @@ from velesio.http import (
     sdapi_extras,
     sdapi_lists,
     sdapi_progress,
+    sdapi_scheduler,
     sdapi_settings,
     sdapi_tools,
+    sdapi_web,
     slots,
     status,
     streams,
@@ -126,11 +129,11 @@ EARLIER = Page(
     name="earlier",
     title="The earlier Velesio server's API",
     intro="""
-Routes that its clients still ask: Ollama's requests without `/api`, answered whole by default, and the list of image
-models. What its documentation says of `/models`, `/queue/status` and `/health` stands in the answers of these routes
-beside what others read there.
+Routes that its clients still ask: Ollama's requests without `/api`, answered whole by default, pictures, and the list
+of image models. What its documentation says of `/models`, `/queue/status` and `/health` stands in the answers of these
+routes beside what others read there.
 """,
-    operations=(*earlier.API, *sdapi_lists.EARLIER),
+    operations=(*earlier.API, *earlier_images.API, *sdapi_lists.EARLIER),
 )
 SDAPI = Page(
     name="sdapi",
@@ -139,12 +142,14 @@ SDAPI = Page(
 What clients of AUTOMATIC1111's web UI find here, also at port 7860 ([ports](../ports.md)). Many requests are drawn at
 once. Options, the chosen model, progress, interrupt and skip are those of the key that asks (a bearer token, or the
 password of HTTP Basic), and `?id_task=` narrows them to the request with that `force_task_id`. The header
-`X-Velesio-Job-Id` names the first job of a request. A client that leaves cancels its request.
+`X-Velesio-Job-Id` names the first job of a request. A client that leaves cancels its request, unless it sent an
+[`Idempotency-Key`](../jobs.md), with which it can come back; `/v1/jobs` takes the same bodies in the background.
 
 Errors are `{"error": "HTTPException", "detail", "body", "errors"}` with the HTTP status; values of a wrong type are 422
 with a list in `detail`. Unknown fields are passed over; an unknown model, sampler, schedule or upscaler is refused with
-the nearest names. Pictures are never fetched from addresses. Progress is told by the gateway that answers the request:
-behind a balancer of several, send both to the same one.
+the nearest names (samplers and schedules not if `lenient` or the option `sdapi.lenient` says so). Pictures are never
+fetched from addresses. Progress is told by the gateway that answers the request: behind a balancer of several, send
+both to the same one.
 """,
     operations=(
         *sdapi.API,
@@ -153,8 +158,19 @@ behind a balancer of several, send both to the same one.
         *sdapi_lists.API,
         *sdapi_tools.API,
         *sdapi_extras.API,
+        *sdapi_web.API,
         *sdapi_controlnet.API,
     ),
+)
+SCHEDULER = Page(
+    name="agent-scheduler",
+    title="The agent scheduler's API",
+    intro="""
+What clients of A1111's extension of that name find here. Its tasks are [background jobs](../jobs.md): they go on when
+their client leaves and when the server restarts, belong to the tenant whose key queued them, and are known to
+`/v1/jobs` by the same ids. Nobody arranges them by hand: jobs are served by fair shares.
+""",
+    operations=sdapi_scheduler.API,
 )
 VELESIO = Page(
     name="velesio",
@@ -174,7 +190,7 @@ tells more, the same on the command line too. Errors are `{"error": {"message", 
 """,
     operations=(*admin_feed.API, *admin_workers.API, *admin_models.API, *admin_queue.API, *admin_jobs.API),
 )
-PAGES = (VELESIO, ADMIN, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, SDAPI, EARLIER)
+PAGES = (VELESIO, ADMIN, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, SDAPI, SCHEDULER, EARLIER)
 
 
 def operations() -> Iterator[Operation]:

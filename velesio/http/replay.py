@@ -1,5 +1,6 @@
 """Replay: a background job's log as server-sent events, from any of its ids on."""
 
+import base64
 from typing import Any
 
 from velesio.errors import VelesioError
@@ -38,7 +39,8 @@ class Frames:
         if isinstance(event, Progress):
             return "progress", {"done": event.done, "total": event.total}
         if isinstance(event, Preview):
-            return "preview", {"index": event.index, "done": event.done, "total": event.total}
+            picture = base64.b64encode(event.picture).decode("ascii")
+            return "preview", {"index": event.index, "done": event.done, "total": event.total, "b64_json": picture}
         if isinstance(event, Restarted):
             return "restarted", {"reason": "the job began anew; what was said before is void"}
         return self._end(event)

@@ -16,6 +16,7 @@ from velesio.http.fields import Fields
 from velesio.http.form import Form
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID
 from velesio.http.idempotency import answers_to
+from velesio.http.limits import ADMISSION, Admission
 from velesio.http.live import Owner, Round, Running
 from velesio.http.operations import OF_EVERY_JOB, Group, Operation
 from velesio.http.origin import Origin
@@ -42,8 +43,8 @@ async def body_of(request: web.Request) -> dict[str, Any]:
         BodyTooLarge, BadRequest
         Unprocessable: it is none.
     """
-    server = request.app[GATEWAY].server
-    request[BODY] = await read_bytes(request, max(server.max_body, server.max_image_body))
+    limit = request.app[GATEWAY].server.max_image_body
+    request[BODY] = await read_bytes(request, limit, "server.max_image_body")
     return parse(request[BODY])
 
 
@@ -120,6 +121,7 @@ async def draw(request: web.Request, asked: Asked, origin: bytes = b"") -> dict[
     running = Running(asked.task, jobs, asked.params[0].steps)
     async with AsyncExitStack() as stack:
         stack.enter_context(request.app[GATEWAY].live.following(owner_of(request), running))
+        request[ADMISSION] = await Admission.of(request, jobs)
         all_answers = [
             await stack.enter_async_context(answers_to(request, [job], first=index, origin=origin))
             for index, job in enumerate(jobs)
@@ -180,7 +182,7 @@ FORMS: Mapping[str, Form] = {f"/sdapi/v1/{kind}": _form(kind) for kind in BY_KIN
 
 ROUTES = [web.post("/sdapi/v1/txt2img", txt2img), web.post("/sdapi/v1/img2img", img2img)]
 
-_ERRORS = (*OF_EVERY_JOB, Unprocessable, Unsupported, Conflict)
+ERRORS = (*OF_EVERY_JOB, Unprocessable, Unsupported, Conflict)
 _SHARED = Group("Fields of both", COMMON)
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 _EXAMPLES: Mapping[Kind, dict[str, Any]] = {
@@ -212,7 +214,7 @@ def _operation(kind: Kind, summary: str) -> Operation:
         example=_EXAMPLES[kind],
         answer=lambda: _example(kind),
         nullable=tuple(name for name in BY_KIND[kind]),
-        errors=_ERRORS,
+        errors=ERRORS,
     )
 
 

@@ -23,6 +23,8 @@ from velesio.jobs import Hires, Image, Inpaint, Solving, Variation
 _SEEDS = 4294967294
 """Seeds that are drawn lie below this."""
 _MOST_ROUNDS = 100
+_FEW = 4
+"""Parts of the steps with a preview between them."""
 _TASK = re.compile(r"[ -~]{1,200}")
 _SAME = {"", "none", "use same sampler", "use same scheduler", "use same checkpoint"}
 _RESIZES: tuple[Literal["stretch", "crop", "fill", "latent"], ...] = ("stretch", "crop", "fill", "latent")
@@ -120,9 +122,10 @@ def read_one(kind: Kind, raw: Mapping[str, Any]) -> Asked:
     first, count = asked.params[0], sum(each.batch for each in asked.params)
     if asked.table is not None:
         raise Unsupported("what draws a sheet of pictures is not made in the background; leave script_name out")
-    return msgspec.structs.replace(
-        asked, models=asked.models[:1], params=(msgspec.structs.replace(first, batch=count),)
-    )
+    # What a job says in the background is kept until somebody reads it, so that there are few previews.
+    every = max(first.preview_every, -(-first.steps // _FEW)) if first.preview_every else 0
+    whole = msgspec.structs.replace(first, batch=count, preview_every=every)
+    return msgspec.structs.replace(asked, models=asked.models[:1], params=(whole,))
 
 
 def settled(

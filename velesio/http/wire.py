@@ -1,16 +1,18 @@
 """JSON over HTTP: reads request bodies into typed structs, writes answers."""
 
+import asyncio
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import http_exceptions, web
 
-from velesio.errors import BadRequest, BodyTooLarge
-from velesio.http.gateway import BODY
+from velesio.errors import BadRequest, BodyTooLarge, BodyTooSlow
+from velesio.http.gateway import BODY, GATEWAY
 
 T = TypeVar("T")
 
@@ -65,26 +67,42 @@ async def read_list(request: web.Request, limit: int, kind: type[T]) -> list[T]:
         raise explain_type(str(error), "body") from None
 
 
-async def read_bytes(request: web.Request, limit: int) -> bytes:
-    """The body.
+async def read_bytes(request: web.Request, limit: int, option: str = "server.max_body") -> bytes:
+    """The body; `option` is where its limit stands.
 
     Raises:
         BodyTooLarge: above `limit` bytes, before reading where the headers tell.
+        BodyTooSlow: it did not come within `server.body_timeout`.
         BadRequest: it breaks off.
     """
     length = request.content_length
     if length is not None and length > limit:
-        raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted (server.max_body)")
+        raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted ({option})")
     body = bytearray()
     try:
         async for chunk in request.content.iter_any():
             body += chunk
             if len(body) > limit:
-                raise BodyTooLarge(f"the body has more than {limit} bytes, the most that is accepted (server.max_body)")
+                raise BodyTooLarge(f"the body has more than {limit} bytes, the most that is accepted ({option})")
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         reason = " ".join(str(error).split()).removeprefix("400, message: ")
         raise BadRequest(f"the body cannot be read: {reason}") from None
     return bytes(body)
+
+
+@asynccontextmanager
+async def in_time(request: web.Request) -> AsyncIterator[None]:
+    """Bounds the time in which a body is read inside the block.
+
+    Raises:
+        BodyTooSlow
+    """
+    seconds = request.app[GATEWAY].server.body_timeout
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise BodyTooSlow(f"the body did not come within {seconds:g} seconds (server.body_timeout)") from None
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
