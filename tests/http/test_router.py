@@ -197,3 +197,15 @@ def look(**states: ModelState) -> dict[str, tuple[ModelCard, ModelState]]:
 def test_changes(earlier: dict[str, ModelState], later: dict[str, ModelState], events: list[dict[str, Any]]) -> None:
     """From one look at the models to the next: who came, who went, who is in another state."""
     assert changes(look(**earlier), look(**later)) == events
+
+
+@pytest.mark.parametrize("path", ["/models/sse", "/admin/events"])
+async def test_a_stream_without_end_does_not_keep_the_server_from_ending(site: Site, path: str) -> None:
+    """It ends when the server begins to stop, however long other answers may take; none is begun then."""
+    async with site.client.get(site.address + path) as response:
+        await until(lambda: site.gateway.answers)
+        site.gateway.drain()
+        async with asyncio.timeout(5):
+            assert b"error" in await response.content.read()
+    await until(lambda: not site.gateway.answers)
+    assert (await site.get(path)).status == 503

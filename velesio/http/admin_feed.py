@@ -30,7 +30,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     async with aclosing(gateway.lookout.watch()) as looks:
         relay = Relay(looks)
         await relay.begin()
-        gateway.answers.add(relay)
+        gateway.tell(relay)
         try:
             return await sse.respond(request, relay, _Frames())
         finally:

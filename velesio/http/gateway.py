@@ -79,6 +79,7 @@ class Gateway:
         self.lookout = Lookout(broker, registry)
         self.draining = False
         self.answers: set[Stream] = set()
+        self._endless: set[Stream] = set()
         self._idle = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -103,8 +104,11 @@ class Gateway:
             return False
 
     def drain(self) -> None:
-        """Take no new jobs: `/readyz` is 503 and so is every request for one. Answers under way go on."""
+        """Take no new jobs: `/readyz` is 503 and so is every request for one. Answers under way go on, but for those
+        that have no end."""
         self.draining = True
+        for feed in tuple(self._endless):
+            feed.abort(ShuttingDown())
 
     async def finish(self, timeout: float) -> None:  # noqa: ASYNC109  the answers left then get an end of their own
         """Wait until every answer has ended; end those that are left after `timeout` seconds with `ShuttingDown` and
@@ -129,9 +133,21 @@ class Gateway:
                 return False
         return True
 
+    def tell(self, feed: Stream) -> None:
+        """Remember an answer that has no end: nobody waits for it when the server stops.
+
+        Raises:
+            ShuttingDown
+        """
+        if self.draining:
+            raise ShuttingDown
+        self.answers.add(feed)
+        self._endless.add(feed)
+
     def ended(self, answers: Stream) -> None:
         """Forget an answer that has ended."""
         self.answers.discard(answers)
+        self._endless.discard(answers)
         self._idle.set()
 
     async def see_through(self, work: Coroutine[Any, Any, T]) -> T:

@@ -73,7 +73,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
     async with aclosing(_news(gateway.registry, request[CREDENTIAL])) as news:
         relay = Relay(news)
-        gateway.answers.add(relay)
+        gateway.tell(relay)
         try:
             return await sse.respond(request, relay, _Frames())
         finally:
