@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.end_to_end.process import Server
 from velesio.backends.diffusion.discovery import DEMO_NAME, demo_file
@@ -12,17 +13,17 @@ MARKUP = "<img src=x onerror=alert(1)>"
 ECHO = "parrot"
 
 
-def painter(folder: Path) -> dict[str, str]:
+def painter(folder: Path) -> dict[str, Any]:
     """The model that draws: the demo checkpoint, or where this copy has none, a tiny one with random weights."""
     if demo_file():
         return {"name": DEMO_NAME, "backend": "diffusion"}
     from tests.backends.diffusion import tiny
 
     path = tiny.write(folder / "models" / "checkpoints" / "tiny.safetensors")
-    return {"name": "tiny", "backend": "diffusion", "path": str(path)}
+    return {"name": "tiny", "backend": "diffusion", "path": str(path), "native": 64}
 
 
-def models(folder: Path) -> list[dict[str, str]]:
+def models(folder: Path) -> list[dict[str, Any]]:
     """What it serves: one that writes, one that draws, and echo models that do as they are told."""
     return [
         {"name": TEXT, "backend": "llama"},
@@ -37,7 +38,7 @@ def start_server(folder: Path, *settings: str) -> Server:
     return Server("all", folder, f"models={toml(models(folder))}", f"server.models_dir={folder / 'models'}", *settings)
 
 
-def toml(tables: list[dict[str, str]]) -> str:
+def toml(tables: list[dict[str, Any]]) -> str:
     """Tables as `--set` reads them."""
     inline = (", ".join(f"{name} = {json.dumps(value)}" for name, value in table.items()) for table in tables)
     return "[" + ", ".join(f"{{ {table} }}" for table in inline) + "]"

@@ -75,10 +75,11 @@ def test_the_system_prompt_and_parameters_are_sent(page: "Page") -> None:
     body = sent.value.post_data_json
     assert body["messages"][0] == {"role": "system", "content": 'It\'s "you" who answers'}
     assert (body["temperature"], body["model"]) == (0.25, ECHO)
-    page.get_by_text("The same from your program").first.click()
-    code = page.get_by_label("The request as code").first
+    place = page.locator("#chat-code")
+    place.get_by_text("The same from your program").click()
+    code = place.get_by_label("The request as code")
     for language, part in (("curl", "It'\\''s"), ("Python", "temperature=0.25"), ("JavaScript", '"temperature": 0.25')):
-        page.get_by_role("button", name=language, exact=True).first.click()
+        place.get_by_role("button", name=language, exact=True).click()
         assert part in code.inner_text()
 
 
@@ -118,8 +119,9 @@ def test_code_from_the_page_runs(page: "Page", server: object, tmp_path: object)
     page.goto("/#completion")
     page.get_by_label("Model", exact=True).select_option(ECHO)
     page.get_by_label("Prompt", exact=True).first.fill('it\'s a "test" of $HOME `x`')
-    page.get_by_text("The same from your program").nth(1).click()
-    command = page.get_by_label("The request as code").nth(1).inner_text()
+    place = page.locator("#completion-code")
+    place.get_by_text("The same from your program").click()
+    command = place.get_by_label("The request as code").inner_text()
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
     answered = "".join(part.partition('"content":"')[2].partition('","tokens"')[0] for part in done.stdout.split("\n"))
     assert "$HOME" in answered

@@ -35,7 +35,7 @@ def test_a_failed_job_is_queued_again(page: "Page", server: Server) -> None:
     row = page.get_by_role("row").filter(has=page.get_by_title(job))
     row.get_by_text("the cat sat on it").wait_for()
     row.get_by_role("button", name="Requeue").click()
-    page.get_by_text("Queued again").wait_for()
+    page.get_by_text("Queued again", exact=True).wait_for()
     eventually(lambda: state_of(server, job) == "failed")
     page.goto(f"/jobs/{job}")
     timeline = page.locator("#timeline")
@@ -49,7 +49,7 @@ def test_a_running_job_is_cancelled(page: "Page", server: Server) -> None:
     job = background(server, "[[sleep 0.05]][[tokens 3000]]a")
     page.goto(f"/jobs/{job}")
     page.get_by_role("button", name="Cancel").click()
-    page.locator("#timeline").get_by_text("Cancelled").wait_for()
+    page.locator("#timeline").get_by_text("Cancelled", exact=True).wait_for()
     assert state_of(server, job) == "cancelled"
 
 

@@ -55,7 +55,7 @@ function show(job) {
     event.reason ? h("span", { class: "small wrap" }, event.reason) : null)));
   $("#failure").hidden = !job.reason;
   if (job.reason) fill($("#why"), h("p", { class: "note bad" }, h("span", {}, h("strong", {}, job.code), " ", job.reason)),
-    job.traceback ? h("details", { class: "fold" }, h("summary", {}, "Traceback"), h("div", { class: "code" }, h("pre", { tabindex: 0 }, job.traceback))) : null);
+    job.traceback ? h("details", { class: "fold" }, h("summary", {}, "Traceback"), h("div", { class: "code" }, h("pre", { tabindex: 0, role: "region", "aria-label": "Traceback" }, job.traceback))) : null);
   fill($("#actions"), ENDED.has(job.state) ? null : button("Cancel", () => act("cancel"), { kind: "danger" }), job.state === "failed" ? button("Requeue", () => act("requeue"), { kind: "main", glyph: "again" }) : null);
 }
 

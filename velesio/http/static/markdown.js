@@ -21,7 +21,7 @@ function blocks(lines) {
       at += 1;
       while (at < lines.length && !lines[at].trim().startsWith(fence[1])) body.push(lines[at++]);
       at += 1;
-      made.push(h("pre", { tabindex: 0, "aria-label": fence[2] ? `Code, ${fence[2]}` : "Code" }, h("code", {}, body.join("\n"))));
+      made.push(h("pre", { tabindex: 0, role: "region", "aria-label": fence[2] ? `Code, ${fence[2]}` : "Code" }, h("code", {}, body.join("\n"))));
     } else if (heading) {
       made.push(h("h3", {}, inline(heading[1])));
       at += 1;

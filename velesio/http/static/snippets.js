@@ -17,7 +17,7 @@ export function snippets(place, request) {
     for (const choice of choices) choice.setAttribute("aria-pressed", choice.dataset.name === language);
     fill(code, WRITERS[language](request()));
   };
-  const pre = h("pre", { tabindex: 0, "aria-label": "The request as code" }, code);
+  const pre = h("pre", { tabindex: 0, role: "region", "aria-label": "The request as code" }, code);
   const take = button("Copy", () => copy(code.textContent, take), { kind: "little", glyph: "copy" });
   place.append(h("details", { class: "card fold" }, h("summary", {}, "The same from your program"),
     h("div", { class: "body" }, h("div", { class: "code-head" }, h("div", { class: "segments", role: "group", "aria-label": "Language" }, choices), take), h("div", { class: "code" }, pre))));
