@@ -59,6 +59,15 @@ def test_doctor_reports_and_never_raises(capsys: pytest.CaptureFixture[str]) -> 
     assert "!! models: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("remote", "role"), [("", "all"), ("false", "all"), ("true", "gateway"), (" True ", "gateway"), ("1", "gateway")]
+)
+def test_remote_says_where_workers_are(remote: str, role: str) -> None:
+    """As it did to the earlier Velesio server: false, everything is on this machine; true, workers are elsewhere."""
+    assert cli.usual_role({"REMOTE": remote}) == role
+    assert cli.usual_role({}) == "all"
+
+
 def test_a_worker_needs_a_broker_that_others_reach() -> None:
     """`--role worker` without redis.url is refused with the option to set."""
     answer = subprocess.run(

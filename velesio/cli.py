@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
 from velesio.jobs import JobState, Priority
 
 if TYPE_CHECKING:
+    from velesio import service
     from velesio.backends.base import ModelCard
     from velesio.operate import Desk, Selection
     from velesio.states import ModelState
@@ -54,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--role",
         choices=("all", "gateway", "worker"),
-        default="all",
-        help="all: everything on this machine (default); gateway: HTTP only; worker: inference only",
+        help="all: everything on this machine (default); gateway: HTTP only (default where REMOTE is true); "
+        "worker: inference only",
     )
     parser.set_defaults(run=_serve)
     commands = parser.add_subparsers(title="commands", metavar="")
@@ -186,7 +187,12 @@ def _serve(settings: config.Config, options: argparse.Namespace) -> int:
     from velesio import logs, service  # noqa: PLC0415 - the other commands need no event loop and no broker
 
     logs.configure(settings.log)
-    return asyncio.run(service.serve(settings, options.role))
+    return asyncio.run(service.serve(settings, options.role or usual_role(os.environ)))
+
+
+def usual_role(environment: Mapping[str, str]) -> "service.Role":
+    """The role of a server that is not told one: where the earlier server's REMOTE is true, workers are elsewhere."""
+    return "gateway" if environment.get("REMOTE", "").strip().lower() in {"1", "true", "yes", "on"} else "all"
 
 
 def _check_config(settings: config.Config, _: argparse.Namespace) -> int:
