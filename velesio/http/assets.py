@@ -38,7 +38,8 @@ class Assets:
     names.
     """
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = FOLDER, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self.files: Mapping[str, Asset] = {
             path.relative_to(folder).as_posix(): _read(path)
             for path in sorted(folder.rglob("*"))
@@ -53,7 +54,7 @@ class Assets:
         """Where a file is found; a template that names one that is not there fails."""
         if name not in self.files:
             raise KeyError(name)
-        return f"{PREFIX}{self.version}/{name}"
+        return f"{self._prefix}{self.version}/{name}"
 
     def modules(self, entry: str) -> list[str]:
         """Addresses of the scripts that a module brings with it, so that a page can ask for all of them at once."""
@@ -81,7 +82,15 @@ ASSETS = functools.cache(Assets)
 async def asset(request: web.Request) -> web.Response:
     """`GET /static/{version}/{name}`: a file. Under another version than the current one, as pages that were opened
     before an upgrade ask for it, it is the current file and not to be kept."""
-    assets = ASSETS()
+    return answered(request, ASSETS())
+
+
+def answered(request: web.Request, assets: Assets) -> web.Response:
+    """The answer to a request for a file by `version` and `name`.
+
+    Raises:
+        NotFound
+    """
     found = assets.files.get(request.match_info["name"])
     if found is None:
         raise NotFound(f"there is nothing at {request.path}")

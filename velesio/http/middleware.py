@@ -11,13 +11,14 @@ from aiohttp.typedefs import Handler
 
 from velesio import metrics
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
-from velesio.http import anthropic_models, assets, cors, docs_pages, openapi, pages, scopes, sign_in, status
+from velesio.http import anthropic_models, assets, cors, docs_pages, limits, openapi, pages, scopes, sign_in, status
 from velesio.http.families import ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
     ARRIVED,
     CREDENTIAL,
     GATEWAY,
     JOB_ID,
+    LINES,
     LLAMACPP,
     QUEUED,
     REPLAYED,
@@ -201,6 +202,9 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
             response.headers["request-id"] = request[REQUEST_ID]  # the name that its SDKs read
     if JOB_ID in request:
         response.headers["X-Velesio-Job-Id"] = request[JOB_ID]
+    if LINES in request:
+        lines = request[LINES]
+        response.headers.update(limits.headers_of(lines))
     if REPLAYED in request:
         response.headers["Idempotent-Replayed"] = "true"
 
