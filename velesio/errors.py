@@ -6,11 +6,13 @@ VelesioError (500 internal_error)
 │   ├── ContextExceeded (400 context_length_exceeded)
 │   ├── Unsupported (501 not_supported)
 │   ├── BodyTooLarge (413 body_too_large)
+│   ├── BodyTooSlow (408 body_too_slow)
 │   ├── Unprocessable (422 unprocessable)
 │   └── NotFound (404 not_found)
 │       ├── ModelNotFound (404 model_not_found)
 │       └── JobNotFound (404 job_not_found)
 ├── Unauthorized (401 invalid_api_key)
+│   └── KeyRevoked (401 key_revoked)
 ├── Forbidden (403 forbidden)
 ├── Conflict (409 conflict)
 │   ├── KeyReused (422 idempotency_key_reused)
@@ -100,6 +102,13 @@ class BodyTooLarge(BadRequest):
     status = 413
 
 
+class BodyTooSlow(BadRequest):
+    """The request body did not come in time."""
+
+    code = "body_too_slow"
+    status = 408
+
+
 class Unprocessable(BadRequest):
     """Values of the request are not what they should be."""
 
@@ -131,6 +140,12 @@ class Unauthorized(VelesioError):
 
     code = "invalid_api_key"
     status = 401
+
+
+class KeyRevoked(Unauthorized):
+    """This key was revoked."""
+
+    code = "key_revoked"
 
 
 class Forbidden(VelesioError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.http.conftest import ANYTHING, Site, bodies, events_of, sample
+from tests.sockets import chunks_of, head_of
 from velesio.errors import BadRequest, ContextExceeded, Unsupported
 from velesio.http import generation, llamacpp
 from velesio.http.llamacpp import Frames, Writer, read, select
@@ -267,11 +269,11 @@ async def test_an_answer_over_the_wire(site: Site) -> None:
 async def test_a_stream_over_the_wire_has_one_event_in_each_chunk(site: Site) -> None:
     """What LLMUnity's reader needs: an HTTP chunk is an event, whole and alone, below 4,090 bytes."""
     body = {"prompt": "word " * 50, "stream": True}
-    head, chunks = await raw_chunks(site, body)
-    assert "transfer-encoding: chunked" in head
-    assert "content-type: text/event-stream" in head
-    assert "x-accel-buffering: no" in head
-    assert "cache-control: no-cache" in head
+    headers, chunks = await asyncio.to_thread(raw_chunks, site.port, body)
+    assert headers["transfer-encoding"] == "chunked"
+    assert headers["content-type"] == "text/event-stream"
+    assert headers["x-accel-buffering"] == "no"
+    assert headers["cache-control"] == "no-cache"
     events = [json.loads(events_of(chunk)[0]) for chunk in chunks]
     assert all(len(events_of(chunk)) == 1 and len(chunk) < 4090 for chunk in chunks)
     assert "".join(event["content"] for event in events) == body["prompt"]
@@ -280,21 +282,13 @@ async def test_a_stream_over_the_wire_has_one_event_in_each_chunk(site: Site) ->
     assert [token for event in events for token in event["tokens"]] == list(range(51))
 
 
-async def raw_chunks(site: Site, body: dict[str, Any]) -> tuple[str, list[bytes]]:
+def raw_chunks(port: int, body: dict[str, Any]) -> tuple[dict[str, str], list[bytes]]:
     """Headers and HTTP chunks as they are on the socket."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     data = encode(body)
-    writer.write(
-        b"POST /completion HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
-    )
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    chunks = []
-    while size := int(await reader.readline(), 16):
-        chunks.append(await reader.readexactly(size))
-        assert await reader.readexactly(2) == b"\r\n"
-    writer.close()
-    await writer.wait_closed()
-    return head, chunks
+    head = f"POST /completion HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rb") as reader:
+        connection.sendall(head.encode() + data)
+        return head_of(reader).headers, list(chunks_of(reader))
 
 
 async def test_several_prompts_are_a_list_of_answers(site: Site) -> None:

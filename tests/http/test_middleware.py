@@ -10,7 +10,7 @@ import structlog
 
 from tests.http.conftest import Site, StartSite, counted
 from velesio.config import KeySection, ServerSection
-from velesio.http.middleware import is_local
+from velesio.http.visitors import is_local
 
 KEYS = (
     KeySection(name="game", token="key-of-the-game", tenant="studio"),
@@ -100,7 +100,7 @@ async def test_a_body_that_hides_its_size_is_refused_too(start_site: StartSite) 
 async def test_a_body_that_tells_its_size_is_refused_before_it_comes(site: Site) -> None:
     """The answer does not wait for a gigabyte."""
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    writer.write(b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n{")
+    writer.write(b"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n{")
     assert b" 413 " in await reader.readline()
     writer.close()
     await writer.wait_closed()

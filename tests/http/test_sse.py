@@ -49,7 +49,7 @@ async def streamed(script: Script, *, one_by_one: bool = False, ping: float = 0)
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         chunks = []
         while size := int(await reader.readline(), 16):

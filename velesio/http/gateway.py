@@ -1,25 +1,29 @@
 """What the handlers share: the queue's gateway side, the keys, and whether new work is taken."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
 
 from velesio.config import FetchSection, SdapiSection, ServerSection, SessionSection, WebhookSection
-from velesio.errors import ShuttingDown, VelesioError
+from velesio.errors import KeyRevoked, ShuttingDown, VelesioError
 from velesio.http.broker_metrics import BrokerMetrics
 from velesio.http.keys import Credential, KeyRing
 from velesio.http.live import Live
 from velesio.http.lookout import Lookout
 from velesio.http.pace import Pace
 from velesio.http.sdapi_styles import Styles
+from velesio.http.visitors import networks
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
+from velesio.queue.credentials import KeyRecord
+from velesio.queue.limits import Line
 from velesio.queue.recordings import Recorder
 from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox
+from velesio.queue.tenants import Tenant
 
 log = structlog.get_logger("velesio.http")
 
@@ -62,6 +66,7 @@ class Gateway:
         self.broker = broker
         self.keys = keys
         self.server = server
+        self.trusted_proxies = networks(server.trusted_proxies)
         self.webhooks = webhooks
         self.fetch = fetch
         self.sessions = sessions
@@ -79,6 +84,7 @@ class Gateway:
         self.lookout = Lookout(broker, registry)
         self.draining = False
         self.answers: set[Stream] = set()
+        self._owners: dict[Stream, str] = {}
         self._endless: set[Stream] = set()
         self._idle = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
@@ -144,9 +150,25 @@ class Gateway:
         self.answers.add(feed)
         self._endless.add(feed)
 
+    def began(self, answers: Stream, key: str) -> None:
+        """Remember an answer, and the id of the key that asked for it."""
+        self.answers.add(answers)
+        self._owners[answers] = key
+        if self.keys.ended(key):
+            answers.abort(KeyRevoked())
+
+    def enrol(self, keys: Mapping[str, KeyRecord], tenants: Mapping[str, Tenant]) -> None:
+        """Take over the keys and tenants that the broker knows; the answers of keys that are revoked end, where that
+        is wanted."""
+        self.keys.update(keys, tenants)
+        for answers, key in tuple(self._owners.items()):
+            if self.keys.ended(key):
+                answers.abort(KeyRevoked())
+
     def ended(self, answers: Stream) -> None:
         """Forget an answer that has ended."""
         self.answers.discard(answers)
+        self._owners.pop(answers, None)
         self._endless.discard(answers)
         self._idle.set()
 
@@ -184,6 +206,8 @@ JOB_ID = web.RequestKey("job_id", str)
 """Set where one job answers the request."""
 BODY = web.RequestKey("body", bytes)
 """The body as it came, once it is read."""
+LINES = web.RequestKey("lines", tuple[Line, ...])
+"""What the limits that were looked at say."""
 REPLAYED = web.RequestKey("replayed", bool)
 """Set where the answer is that of an earlier request."""
 RECORDER = web.RequestKey("recorder", Recorder)
