@@ -47,8 +47,7 @@ class Device:
     def settle(self, network: Network, dtype: torch.dtype) -> Network:
         """A network ready for inference, on the device unless it comes there only when it is used."""
         network.eval().requires_grad_(False)
-        channels = self._options.channels_last
-        if channels == "on" or (channels == "auto" and self.is_gpu):
+        if self._options.channels_last != "off":
             nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._choose_attention(network)
         offload: Any = getattr(network, "enable_group_offload", None)

@@ -41,7 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     attention: Literal["auto", "sdpa", "xformers", "sliced"] = "auto"
     """auto: xFormers where it is installed and the device is a GPU, else torch's own. sliced: slower, less memory."""
     channels_last: Literal["auto", "on", "off"] = "auto"
-    """Memory order of the UNet's pictures; auto: on GPUs."""
+    """Whether the channels of a pixel lie side by side in memory, as kernels for convolutions like it; auto: on."""
     offload: Literal["none", "parts", "layers"] = "none"
     """What leaves the GPU while it is not used: whole networks, or layer by layer."""
     vae_tiling: Literal["auto", "on", "off"] = "auto"
