@@ -78,7 +78,7 @@ class Hosts:
 
         def inside() -> None:
             try:
-                _enter(self.a)
+                enter(self.a)
                 asyncio.run(work())
             except BaseException as error:
                 failure.append(error)
@@ -90,7 +90,7 @@ class Hosts:
             raise failure[0]
 
 
-def _enter(name: str) -> None:
+def enter(name: str) -> None:
     """Puts the calling thread, and what it starts, into a namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY)

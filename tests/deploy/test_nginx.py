@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import http.client
 import itertools
 import json
 import os
@@ -10,7 +9,6 @@ import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import tempfile
 import threading
 import time
@@ -22,9 +20,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.end_to_end.process import Server, eventually, free_port
+from tests.deploy.proxy import Proxy
+from tests.end_to_end.process import Server, eventually
 
-CONFIGURATION = Path(__file__).parents[2] / "deploy/nginx/velesio.conf"
 MODELS = (
     'models=[{name="parrot", backend="echo", slots=8, tokens_per_second=40},'
     ' {name="painter", backend="echo", capability="image"}]'
@@ -36,74 +34,12 @@ ALONE = ("demo=false", "ports.llamacpp=0", "ports.sdapi=0")
 TWENTY_MIB = 20 * 1024 * 1024
 
 
-class Proxy:
-    """nginx with the configuration that ships, on free ports and with a certificate of its own."""
-
-    def __init__(self, folder: Path, upstream: int) -> None:
-        self.port = free_port()
-        self._plain = free_port()
-        self._make_certificate(folder)
-        text = CONFIGURATION.read_text(encoding="utf-8")
-        for old, new in {
-            "127.0.0.1:8000": f"127.0.0.1:{upstream}",
-            "listen 443 ssl http2": f"listen 127.0.0.1:{self.port} ssl http2",
-            "listen 80": f"listen 127.0.0.1:{self._plain}",
-            "/etc/nginx/tls/fullchain.pem": f"{folder}/certificate.pem",
-            "/etc/nginx/tls/privkey.pem": f"{folder}/key.pem",
-            "ai.example.com": "localhost",
-        }.items():
-            assert old in text
-            text = text.replace(old, new)
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-        user = "user root;\n" if os.getuid() == 0 else ""
-        configuration = folder / "nginx.conf"
-        configuration.write_text(
-            f"{user}daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-            f"http {{\naccess_log off;\n{paths}{text}\n}}\n",
-            encoding="utf-8",
-        )
-        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program, "nginx is missing: scripts/setup --dev installs it as root, else apt-get install nginx"
-        self.process = subprocess.Popen([program, "-p", str(folder), "-c", str(configuration), "-e", "stderr"])
-        eventually(self._answers)
-
-    @staticmethod
-    def _make_certificate(folder: Path) -> None:
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
-                *("-addext", "subjectAltName=DNS:localhost"),
-                *("-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")),
-            ],
-            check=True,
-            capture_output=True,
-        )
-
-    def _answers(self) -> bool:
-        assert self.process.poll() is None, "nginx does not start"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
-
-    def redirect(self) -> str:
-        """Where a request without TLS is sent."""
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._plain, timeout=10)) as connection:
-            connection.request("GET", "/v1/models", headers={"Host": "localhost"})
-            answer = connection.getresponse()
-            assert answer.status == 301
-            return answer.getheader("Location", "")
-
-
 class Site:
-    """The proxy, what is behind it, and a client that trusts its certificate."""
+    """The proxy and what is behind it."""
 
-    def __init__(self, server: Server, proxy: Proxy, folder: Path) -> None:
+    def __init__(self, server: Server, proxy: Proxy) -> None:
         self.server, self.proxy = server, proxy
-        self._trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
-
-    def connect(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("localhost", self.proxy.port, timeout=60, context=self._trust)
+        self.connect = proxy.connect
 
     def post(self, path: str, body: Any) -> tuple[int, Any]:
         with contextlib.closing(self.connect()) as connection:
@@ -126,12 +62,11 @@ def site() -> Iterator[Site]:
     settings = ('server.trusted_proxies=["127.0.0.1/32"]', f'keys=[{{name="player", token="{KEY}"}}]', *ALONE)
     server = Server("all", folder, MODELS, *settings)
     try:
-        proxy = Proxy(folder, server.ready().port)
+        proxy = Proxy(folder, [server.ready().port])
         try:
-            yield Site(server, proxy, folder)
+            yield Site(server, proxy)
         finally:
-            proxy.process.terminate()
-            proxy.process.wait(10)
+            proxy.close()
     finally:
         server.close()
         shutil.rmtree(folder)

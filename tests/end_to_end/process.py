@@ -29,12 +29,13 @@ class Server:
         *settings: str,
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        port: int = 0,
     ) -> None:
         """`prefix` goes before the command: `ip netns exec NAME` runs it on another host."""
         self.role = role
         self.folder = folder
-        self.port = free_port()
-        self.output = (folder / f"{role}-{self.port}.log").open("w+b")
+        self.port = port or free_port()
+        self.output = (folder / f"{role}-{self.port}.log").open("a+b")
         arguments = [
             f"server.port={self.port}",
             f"server.data_dir={folder / 'data'}",

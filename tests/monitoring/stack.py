@@ -70,6 +70,12 @@ class Program:
         self._process.kill()
         self._process.wait()
 
+    def restart(self) -> None:
+        """Ends it in order and starts it again."""
+        self._process.terminate()
+        self._process.wait()
+        self.start()
+
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
             return True
