@@ -11,6 +11,7 @@ BENCHES = {
     "queue": "no-op jobs through Velesio and six other job queues, on the same broker settings",
     "text": "text through Velesio, llama-server and python -m llama_cpp.server, on the same model and llama.cpp",
     "images": "pictures by Velesio's engine and by diffusers' own pipeline, on the same weights",
+    "gateway": "what the gateway costs: no-op requests against a bare aiohttp handler, a thousand streams at once",
     "soak": "mixed load for some minutes: does the server grow, or lose sequences or cells?",
 }
 

@@ -16,6 +16,7 @@ Switches stand in the prompt, act when the answer begins and are not echoed:
 
     [[sleep 0.05]]     wait that many seconds before each token, or before the picture
     [[tokens 50]]      the whole answer has 50 tokens: the words are cut short or said again
+    [[clock]]          each word is the moment at which it is said: microseconds of the machine's monotonic clock
     [[fail message]]   the job fails with that message
     [[retry message]]  the job fails, and another attempt could succeed
     [[raise]]          the step raises: everybody in the engine fails, the engine is built anew

@@ -238,8 +238,7 @@ class _Answer:
         word = len(self._tokens) % len(self._words)
         self._tokens.append(word)
         self._pending.append(word)
-        again = " " if word == 0 and self._text and not self._words[0][:1].isspace() else ""
-        self._text += again + self._words[word]
+        self._text += self._word(word)
         found = [(place, stop) for stop in self._stops if (place := self._text.find(stop, self._shown)) >= 0]
         if found:
             place, self._stop = min(found)
@@ -247,6 +246,13 @@ class _Answer:
         end = len(self._text) - (0 if self._ended else _held_back(self._text[self._shown :], self._stops))
         text, self._shown = self._text[self._shown : end], end
         return text
+
+    def _word(self, number: int) -> str:
+        """With the switch `clock`, the moment at which it is said: monotonic microseconds of this machine."""
+        if "clock" in self._switches:
+            return f"{time.monotonic_ns() // 1000} "
+        again = " " if number == 0 and self._text and not self._words[0][:1].isspace() else ""
+        return again + self._words[number]
 
     def _completed(self, params: TextParams) -> Completed:
         whole = len(self._tokens) >= self._natural
