@@ -25,7 +25,9 @@ class Proxy:
         self._trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
         text = CONFIGURATION.read_text(encoding="utf-8")
         for old, new in {
-            "    server 127.0.0.1:8000;\n": "".join(f"    server 127.0.0.1:{port};\n" for port in upstreams),
+            "    server 127.0.0.1:8000 max_fails=0;\n": "".join(
+                f"    server 127.0.0.1:{port} max_fails=0;\n" for port in upstreams
+            ),
             "listen 443 ssl http2": f"listen 127.0.0.1:{self.port} ssl http2",
             "listen 80": f"listen 127.0.0.1:{self._plain}",
             "/etc/nginx/tls/fullchain.pem": f"{folder}/certificate.pem",
