@@ -208,5 +208,5 @@ _LIVE: dict[str, Callable[[redis.Redis, bytes], bool]] = {
 }
 """Second part of a key that names live jobs → whether it names none. With or without a time to live."""
 
-_PERMANENT = {"f", "cnt", "vt", "wake", "wks", "dead", "audit"}
+_PERMANENT = {"f", "cnt", "vt", "wake", "wks", "dead", "audit", "keys", "tenants", "pepper", "roster"}
 """Second part of the keys that may lack a time to live: emptied by use, trimmed to a length or swept by age."""

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from collections import defaultdict
 
+from velesio import pulls
 from velesio.backends import plugins
 from velesio.backends.base import Backend, Catalogue, ModelCard, ModelSpec
 from velesio.config import Config
@@ -24,7 +25,7 @@ def backends(config: Config) -> list[Backend]:
         tables[model.backend].append(
             ModelSpec(
                 name=model.name,
-                path=model.path,
+                path=pulls.place_of(model, config.downloads.hub),
                 aliases=model.aliases,
                 options=model.options,
                 place=f"models[{number}]",
@@ -64,10 +65,11 @@ def check_exposure(config: Config) -> None:
     Raises:
         ConfigError: with the remedy.
     """
-    if not config.keys and not is_loopback(config.server.host):
+    if not config.keys and not config.access.required and not is_loopback(config.server.host):
         raise ConfigError(
             f"server.host = {config.server.host!r} can be reached from other machines, and there are no keys: add a "
-            'key ([[keys]] name = "…" token = "…", or API_TOKENS=…), or listen on 127.0.0.1'
+            'key ([[keys]] name = "…" token = "…", or API_TOKENS=…), or have access.required = true and make keys by '
+            "`velesio keys create`, or listen on 127.0.0.1"
         )
 
 

@@ -364,6 +364,9 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[list[str
             yield name.removeprefix("VELESIO_").lower().split("__"), value, name
 
 
+_EARLIER_DOWNLOADS = {"MODEL_URL": "text", "SD_MODEL_URL": "checkpoints", "LORA_URL": "loras", "VAE_URL": "vae"}
+
+
 def _from_earlier_names(environment: Mapping[str, str]) -> Iterable[tuple[list[str], Any, str]]:
     """The variables of the earlier Velesio server, for people who come from it."""
     if tokens := environment.get("API_TOKENS"):
@@ -379,6 +382,9 @@ def _from_earlier_names(environment: Mapping[str, str]) -> Iterable[tuple[list[s
         yield ["redis", "url"], f"redis://{host}" if ":" in host else f"redis://{host}:6379", "REDIS_HOST"
     if password := environment.get("REDIS_PASS"):
         yield ["redis", "password"], password, "REDIS_PASS"
+    for name, folder in _EARLIER_DOWNLOADS.items():
+        if urls := environment.get(name):
+            yield ["downloads", folder], [url.strip() for url in urls.split(",") if url.strip()], name
     if layers := environment.get("GPU_LAYERS"):
         yield ["backends", "llama", "gpu_layers"], layers, "GPU_LAYERS"
 

@@ -18,15 +18,17 @@ from aiohttp import web
 from velesio import __version__, catalogue, metrics, notify
 from velesio.config import Config, MonitoringSection
 from velesio.errors import BrokerUnavailable, ConfigError
-from velesio.http import app, listening, monitoring
+from velesio.http import app, first_key, listening, monitoring
 from velesio.http.gateway import Gateway
 from velesio.http.keys import KeyRing
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
+from velesio.queue.credentials import pepper_of
 from velesio.queue.embedded import EmbeddedValkey
 from velesio.queue.leases import Leases
 from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox, Publisher
+from velesio.queue.roster import Roster
 from velesio.states import Wish
 from velesio.worker import Worker
 
@@ -195,13 +197,16 @@ async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopS
     inbox = Inbox(broker, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     await inbox.start()
     stack.push_async_callback(inbox.close)
+    pepper = await pepper_of(broker, config.access.pepper)
+    if config.access.required and not config.keys:
+        await first_key.make(broker, pepper, config.server.data_dir)
     gateway = Gateway(
         server=config.server,
         broker=broker,
         queue=JobQueue(broker),
         inbox=inbox,
         registry=registry,
-        keys=KeyRing(config.keys),
+        keys=KeyRing(config.keys, pepper=pepper, limits=config.limits, access=config.access),
         llamacpp_origins=config.ports.llamacpp_origins,
         tell_tenants=config.monitoring.tenants,
         sdapi=config.sdapi,
@@ -209,6 +214,9 @@ async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopS
         fetch=config.fetch,
         sessions=config.sessions,
     )
+    roster = Roster(broker, gateway.enrol)
+    await roster.start()
+    stack.push_async_callback(roster.close)
     runner = app.runner(gateway)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -220,7 +228,7 @@ async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopS
     gateway.ports.update({port: name for name, port in opened.items()})
     address = _address(runner)
     log.info("listening", url=address)
-    if not config.keys:
+    if not gateway.keys:
         log.info("no keys are configured: clients on this machine are served without one")
     greeting = asyncio.create_task(_greet(gateway, address))
     stack.callback(greeting.cancel)

@@ -19,15 +19,17 @@ from prometheus_client import REGISTRY
 
 from velesio.backends.base import Catalogue, ModelSpec
 from velesio.backends.echo import backend
-from velesio.config import KeySection, ServerSection, WorkerSection
+from velesio.config import AccessSection, KeySection, LimitsSection, ServerSection, WorkerSection
 from velesio.http.app import Gateway, runner
 from velesio.http.keys import KeyRing
 from velesio.http.wire import encode
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
+from velesio.queue.credentials import pepper_of
 from velesio.queue.leases import Leases
 from velesio.queue.registry import Registry
 from velesio.queue.replies import Inbox, Publisher
+from velesio.queue.roster import Roster
 from velesio.states import Wish
 from velesio.worker import Worker
 
@@ -143,6 +145,8 @@ async def start_site(broker: Broker) -> AsyncIterator[StartSite]:
         async def start(
             *,
             keys: Sequence[KeySection] = (),
+            limits: LimitsSection | None = None,
+            access: AccessSection | None = None,
             specs: Sequence[ModelSpec] = SPECS,
             server: ServerSection | None = None,
             llamacpp_origins: Sequence[str] = ("*",),
@@ -160,11 +164,14 @@ async def start_site(broker: Broker) -> AsyncIterator[StartSite]:
                 inbox=inbox,
                 registry=registry,
                 broker=broker,
-                keys=KeyRing(keys),
+                keys=KeyRing(keys, pepper=await pepper_of(broker), limits=limits, access=access),
                 server=server or ServerSection(),
                 llamacpp_origins=llamacpp_origins,
                 **sections,
             )
+            roster = Roster(broker, gateway.enrol)
+            await roster.start()
+            stack.push_async_callback(roster.close)
             address = await stack.enter_async_context(serving(gateway))
             client = await stack.enter_async_context(aiohttp.ClientSession())
             await until(lambda: {card.name for card in registry.cards()} >= {spec.name for spec in specs})

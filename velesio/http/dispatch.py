@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from difflib import get_close_matches
 from typing import TypeVar
@@ -24,6 +24,7 @@ from velesio.errors import (
     from_code,
 )
 from velesio.http import media, scopes
+from velesio.http.costs import cost_of
 from velesio.http.gateway import (
     ARRIVED,
     CREDENTIAL,
@@ -36,26 +37,19 @@ from velesio.http.gateway import (
     port_name,
 )
 from velesio.http.keys import Credential
+from velesio.http.limits import ADMISSION, Admission
 from velesio.http.recording import recorded
 from velesio.jobs import (
     Aside,
     Cancelled,
     Capability,
-    Chat,
     Completed,
-    Completion,
     Delta,
-    Embed,
     Event,
     Failed,
-    Image,
     ImageAside,
-    Infill,
     Job,
     Params,
-    Prompt,
-    Render,
-    Rerank,
     Result,
     TextParams,
     TextResult,
@@ -68,12 +62,6 @@ log = structlog.get_logger("velesio.http")
 
 Numbered = tuple[int, Event]
 """An event with the index of the job that it is of."""
-
-_CHARACTERS_PER_TOKEN = 4
-_ANSWER_TOKENS = 256
-"""What an answer without a limit is taken to cost."""
-_PIXELS = 512 * 512
-"""What a picture whose size is left to the model is taken to have."""
 
 _R = TypeVar("_R", bound=Result)
 
@@ -199,58 +187,6 @@ def scaled(request: web.Request, params: Params) -> Params:
     return msgspec.structs.replace(params, lora=scales)
 
 
-def cost_of(params: Params) -> float:
-    """Estimated tokens in thousands, prompt and answer together; megapixel-steps of a picture, of one that is not drawn
-    as many steps as it is made of pictures."""
-    if isinstance(params, ImageAside):
-        return max(0.001, _PIXELS * len(params.pictures) / 1e6)
-    if isinstance(params, Image):
-        pixels = params.width * params.height or _PIXELS
-        return max(0.001, pixels * params.steps * params.batch * _passes(params) / 1e6)
-    answer = 0
-    if isinstance(params, TextParams):
-        answer = params.max_tokens if params.max_tokens >= 0 else _ANSWER_TOKENS
-    return max(0.001, (_prompt_tokens(params) + answer) / 1000)
-
-
-def _passes(params: Image) -> float:
-    """What a picture's passes take together, in first passes."""
-    hires = params.hires
-    if hires is None:
-        return 1.0
-    pixels = (hires.width or hires.height) ** 2 or params.width * params.height * hires.scale**2
-    return 1 + pixels / max(params.width * params.height, 1) * (hires.steps or params.steps) / max(params.steps, 1)
-
-
-def _prompt_tokens(params: Params) -> float:
-    """Estimated tokens that are read."""
-    return sum(map(_tokens, _texts(params)))
-
-
-def _texts(params: Params) -> Iterable[Prompt]:
-    """What is read."""
-    match params:
-        case Completion():
-            texts: Iterable[Prompt] = [params.prompt]
-        case Chat():
-            texts = (str(message.get("content")) for message in params.messages)
-        case Infill():
-            texts = [params.prefix, params.suffix, params.prompt, *(text for _, text in params.extra)]
-        case Embed():
-            texts = params.inputs
-        case Rerank():
-            texts = (params.query + document for document in params.documents)
-        case Render():
-            texts = _texts(params.chat)
-        case _:
-            texts = ()
-    return texts
-
-
-def _tokens(prompt: Prompt) -> float:
-    return len(prompt) / (_CHARACTERS_PER_TOKEN if isinstance(prompt, str) else 1)
-
-
 @asynccontextmanager
 async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator["Answers"]:
     """Queues `jobs` and gives their answers; leaving cancels those that are not final.
@@ -263,15 +199,16 @@ async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator
     async with AsyncExitStack() as stack:
         watches = [await stack.enter_async_context(gateway.inbox.watch(job)) for job in jobs]
         answers = Answers(jobs, watches, open_jobs, request[ARRIVED])
-        gateway.answers.add(answers)
+        gateway.began(answers, request[CREDENTIAL].id)
         stack.callback(gateway.ended, answers)
         stack.push_async_callback(_cancel_open, gateway, open_jobs)
         stack.push_async_callback(answers.close)
+        admission = request.get(ADMISSION) or await Admission.of(request, jobs)
         for index, job in enumerate(jobs):
             # Before the call: if it is interrupted, the broker may have queued the job all the same.
             open_jobs[index] = job.id
             try:
-                await gateway.queue.enqueue(job)
+                await admission.queue(job)
             except VelesioError:
                 # Not queued; or, if the broker does not answer, cancelled by the queue when it does.
                 del open_jobs[index]

@@ -16,7 +16,8 @@ from aiohttp import web
 from velesio.errors import BadRequest, Conflict, WorkerLost
 from velesio.http import dispatch
 from velesio.http.dispatch import Answers
-from velesio.http.gateway import ARRIVED, BODY, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
+from velesio.http.gateway import ARRIVED, BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
+from velesio.http.limits import ADMISSION, Admission
 from velesio.http.origin import Origin
 from velesio.http.recording import recorded
 from velesio.jobs import Delta, Event, Job
@@ -43,15 +44,15 @@ def key_of(request: web.Request) -> str:
     return key
 
 
-async def enqueue(gateway: Gateway, job: Job, key: str, fingerprint: str, index: int = 0) -> Ticket:
+async def enqueue(admission: Admission, job: Job, key: str, fingerprint: str, index: int = 0) -> Ticket:
     """Queue the job with that index of a request, or find the earlier one with the same key.
 
     Raises:
         KeyReused: the key belongs to another request.
         Conflict: the earlier job is not kept any more.
     """
-    ticket = await gateway.queue.enqueue(job, idempotency_key=f"{index}:{key}" if key else "", fingerprint=fingerprint)
-    if ticket.duplicate and await gateway.queue.record(ticket.id) is None:
+    ticket = await admission.queue(job, idempotency_key=f"{index}:{key}" if key else "", fingerprint=fingerprint)
+    if ticket.duplicate and await admission.jobs.record(ticket.id) is None:
         raise Conflict(
             f"the answer to the earlier request with this {HEADER} is not kept any more; use another key", param=HEADER
         )
@@ -86,7 +87,8 @@ async def _answers_of(
         kept = origin.packed() if len(jobs) == 1 else b""
     background = [msgspec.structs.replace(job, gateway="", stream=True, request=kept) for job in jobs]
     same = origin.fingerprint()
-    tickets = [await enqueue(gateway, job, key, same, index) for index, job in enumerate(background, first)]
+    admission = request.get(ADMISSION) or await Admission.of(request, jobs)
+    tickets = [await enqueue(admission, job, key, same, index) for index, job in enumerate(background, first)]
     request[QUEUED] = True
     if all(ticket.duplicate for ticket in tickets):
         request[REPLAYED] = True
@@ -98,7 +100,7 @@ async def _answers_of(
             stack.push_async_callback(each.close)
         known = [msgspec.structs.replace(job, id=ticket.id) for job, ticket in zip(jobs, tickets, strict=True)]
         answers = Answers(known, followed, {index: job.id for index, job in enumerate(known)}, request[ARRIVED])
-        gateway.answers.add(answers)
+        gateway.began(answers, request[CREDENTIAL].id)
         stack.callback(gateway.ended, answers)
         stack.push_async_callback(answers.close)
         async with recorded(request, known):

@@ -4,13 +4,17 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
 
-from velesio.config import KeySection, Scope
-from velesio.errors import ConfigError, Unauthorized
+from velesio.config import AccessSection, KeySection, Limits, LimitsSection, Scope
+from velesio.errors import ConfigError, KeyRevoked, Unauthorized
+from velesio.queue.credentials import KeyRecord, digest, parse
+from velesio.queue.tenants import Tenant
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -22,59 +26,162 @@ class Credential(msgspec.Struct, frozen=True):
     """Patterns of model names, as in a shell."""
     scopes: tuple[Scope, ...] = ("text", "images")
     """What the key is for."""
+    id: str = "local"
+    """What accounts and limits call it; a configured key's is its name."""
+    within: tuple[str, ...] = ("*",)
+    """Patterns of the models that its tenant may use."""
+    limits: Limits = Limits()
+    expires: float = 0.0
+    """Unix seconds; 0: never."""
 
     @property
     def restricted(self) -> bool:
         """Whether there are models that this key may not use."""
-        return "*" not in self.models
+        return "*" not in self.models or "*" not in self.within
 
     def allows(self, *names: str) -> bool:
-        """Whether any of a model's names (its own, its aliases) matches a pattern of this key."""
-        return any(fnmatchcase(name, pattern) for pattern in self.models for name in names)
+        """Whether any of a model's names (its own, its aliases) matches a pattern of this key, and one of its
+        tenant."""
+        return _matches(self.models, names) and _matches(self.within, names)
+
+
+def _matches(patterns: Iterable[str], names: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 LOCAL = Credential(scopes=("text", "images", "admin"))
 """Who asks where no keys are configured: a process on the same machine."""
 
 
-class KeyRing:
-    """All configured keys, as SHA-256 digests; empty: everybody on this machine is `LOCAL`."""
+class _Stored(msgspec.Struct, frozen=True):
+    """A key of the broker's, ready to be compared."""
 
-    def __init__(self, sections: Iterable[KeySection] = ()) -> None:
-        self._keys = [
-            (_digest(section), Credential(section.name, section.tenant, section.models, section.scopes))
-            for section in sections
-        ]
+    record: KeyRecord
+    credential: Credential
+    digests: tuple[tuple[bytes, float], ...]
+    """Two of them, each with the end of its time; one that nothing matches stands for none."""
+
+
+class KeyRing:
+    """All keys: those of the configuration and those that were made since, which `update` brings. Empty: everybody on
+    this machine is `LOCAL`. Nothing here waits, and the time that a look-up takes tells nothing about the key."""
+
+    def __init__(
+        self,
+        sections: Iterable[KeySection] = (),
+        *,
+        pepper: bytes = b"",
+        limits: LimitsSection | None = None,
+        access: AccessSection | None = None,
+    ) -> None:
+        self.limits = limits or LimitsSection()
+        self.access = access or AccessSection()
+        self.pepper = pepper or secrets.token_bytes(32)
+        self._sections = [(_digest(section), _credential(section)) for section in sections]
+        self._configured = list(self._sections)
+        self._stored: dict[str, _Stored] = {}
+        self._tenants: Mapping[str, Tenant] = {}
+        self._nobody = _stored(KeyRecord(id="", name="", revoked=1.0), Tenant(name=""))
+        self._guarded = bool(self._sections) or self.access.required
 
     def __bool__(self) -> bool:
-        return bool(self._keys)
+        return self._guarded
+
+    def update(self, records: Mapping[str, KeyRecord], tenants: Mapping[str, Tenant]) -> None:
+        """Take over what the broker knows. Where there were keys once, keys are asked for until the process ends, even
+        if the broker has lost them all."""
+        self._tenants = tenants
+        self._stored = {name: _stored(record, self.tenant(record.tenant)) for name, record in records.items()}
+        self._configured = [
+            (digest, msgspec.structs.replace(known, within=self.tenant(known.tenant).models))
+            for digest, known in self._sections
+        ]
+        self._guarded = self._guarded or bool(records)
+
+    def tenant(self, name: str) -> Tenant:
+        """What is said of a tenant."""
+        return self._tenants.get(name) or Tenant(name=name)
+
+    def ended(self, key_id: str) -> bool:
+        """Whether a key is revoked and its answers under way are to end with it."""
+        known = self._stored.get(key_id)
+        if known is None or not known.record.revoked:
+            return False
+        return (known.record.streams or self.access.on_revoke) == "end"
 
     def authenticate(self, headers: Mapping[str, str], *, loopback: bool) -> Credential:
         """Who sends a request with these headers; without keys, whatever they carry is ignored.
 
         Raises:
             Unauthorized: no key, a wrong key, or a caller from elsewhere where no keys are configured.
+            KeyRevoked
         """
-        if not self._keys:
+        if not self:
             if loopback:
                 return LOCAL
             raise Unauthorized("this server has no API keys and so serves its own machine only; configure [[keys]]")
         token = presented(headers)
         if not token:
             raise Unauthorized("Missing API Key: send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
-        credential = self.find(token)
+        credential, revoked = self._look_up(token)
         if credential is None:
             raise Unauthorized
+        if revoked:
+            raise KeyRevoked
+        if credential.expires and credential.expires <= time.time():
+            raise Unauthorized("this API key has expired")
         return credential
 
     def find(self, token: str) -> Credential | None:
-        """The owner of `token`. Every key is compared, so that the time tells nothing about the match."""
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        """The owner of `token`, if it is good."""
+        credential, revoked = self._look_up(token)
+        if credential is None or revoked or (credential.expires and credential.expires <= time.time()):
+            return None
+        return credential
+
+    def _look_up(self, token: str) -> tuple[Credential | None, bool]:
+        """Whose a key is, and whether it is revoked. Whatever is known of it, the same work is done: every configured
+        key is compared, and two digests of one that was made since, or of nobody's."""
         found = None
-        for known, credential in self._keys:
-            if hmac.compare_digest(known, digest):
+        plain = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        for known, credential in self._configured:
+            if hmac.compare_digest(known, plain):
                 found = credential
-        return found
+        stored, now, matches = self._stored.get(parse(token)) or self._nobody, time.time(), False
+        peppered = digest(self.pepper, token)
+        for known, until in stored.digests:
+            matches |= hmac.compare_digest(known, peppered) and (not until or now < until)
+        if matches:
+            return stored.credential, stored.record.revoked > 0
+        return found, False
+
+
+def _stored(record: KeyRecord, tenant: Tenant) -> _Stored:
+    credential = Credential(
+        record.name,
+        record.tenant,
+        record.models,
+        record.scopes,
+        record.id,
+        tenant.models,
+        record.limits,
+        record.expires,
+    )
+    digests = [(secret.digest, secret.until) for secret in record.secrets[:2]]
+    digests += [(secrets.token_bytes(32), 1.0)] * (2 - len(digests))
+    return _Stored(record, credential, tuple(digests))
+
+
+def _credential(section: KeySection) -> Credential:
+    return Credential(
+        section.name,
+        section.tenant,
+        section.models,
+        section.scopes,
+        section.name,
+        limits=section.limits,
+        expires=section.expires.timestamp() if section.expires else 0.0,
+    )
 
 
 def presented(headers: Mapping[str, str]) -> str:

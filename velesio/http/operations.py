@@ -9,11 +9,20 @@ from typing import Any
 
 import msgspec
 
-from velesio.errors import BadRequest, Forbidden, ModelNotFound, NoWorker, QueueFull, Unauthorized, VelesioError
+from velesio.errors import (
+    BadRequest,
+    Forbidden,
+    ModelNotFound,
+    NoWorker,
+    QueueFull,
+    TooMany,
+    Unauthorized,
+    VelesioError,
+)
 from velesio.http.fields import Field, Fields
 
 OF_EVERY_ROUTE: tuple[type[VelesioError], ...] = (BadRequest, Unauthorized, Forbidden)
-OF_EVERY_JOB: tuple[type[VelesioError], ...] = (*OF_EVERY_ROUTE, ModelNotFound, NoWorker, QueueFull)
+OF_EVERY_JOB: tuple[type[VelesioError], ...] = (*OF_EVERY_ROUTE, ModelNotFound, TooMany, NoWorker, QueueFull)
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -55,6 +64,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Those that it answers with; 204 is without a body."""
     streams: str = ""
     """Media type of streamed answers; empty: there are none."""
+    files: tuple[str, ...] = ()
+    """Media types of answers that are neither JSON nor streams: pages, files."""
+    public: bool = False
+    """Whether it needs no key."""
     errors: tuple[type[VelesioError], ...] = OF_EVERY_JOB
 
     @property

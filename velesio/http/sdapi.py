@@ -136,6 +136,7 @@ async def draw(request: web.Request, asked: Asked, origin: bytes = b"") -> dict[
         for params, result, each in zip(asked.params, results, running.rounds, strict=True)
     ]
     model = cards[asked.model].name
+    del request[ADMISSION]  # it is for those jobs alone
     sheets = await sdapi_sheets.made(request, model, asked.table, drawn) if asked.table else NO_SHEETS
     request[JOB_ID] = all_answers[0].ids[0]
     return sdapi_answers.write(asked, model, drawn, running.stamp, sheets)

@@ -11,7 +11,7 @@ from velesio.errors import BadRequest, NotFound, Unavailable, VelesioError
 from velesio.http import sse
 from velesio.http.families import NATIVE
 from velesio.http.fields import of
-from velesio.http.gateway import GATEWAY
+from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.recording import checked, forget, shelf_of
 from velesio.http.relay import Relay
@@ -42,7 +42,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
     async with aclosing(_pieces(shelf, name, recording, start)) as pieces:
         relay = Relay(pieces)
-        gateway.answers.add(relay)
+        gateway.began(relay, request[CREDENTIAL].id)
         try:
             return await sse.respond(request, relay, _Frames(), ping_interval=-1)
         finally:

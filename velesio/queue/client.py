@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from velesio import metrics
+from velesio import metrics, tracing
 from velesio.errors import BrokerUnavailable, KeyReused, QueueFull, TenantQueueFull
 from velesio.jobs import Capability, Job, JobState, Params, Priority
 from velesio.queue import blobs, wire
@@ -275,6 +275,7 @@ class JobQueue:
             terms.packed(),
             f"{int(terms.index == 0)} {terms.key}",
             "" if terms.tenant_cap is None else terms.tenant_cap,
+            job.trace or tracing.current(),
         )
 
 

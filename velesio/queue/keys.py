@@ -20,6 +20,10 @@ class Keys:
         """List: tokens that wake an idle worker."""
         return f"{self.root}wake:{capability}:{model}"
 
+    def ran(self, capability: str, model: str) -> str:
+        """String: milliseconds that a job of the model takes, the last few counting most."""
+        return f"{self.root}ran:{capability}:{model}"
+
     def replies(self, gateway: str) -> str:
         """Stream: what workers tell one gateway."""
         return f"{self.root}r:{gateway}"

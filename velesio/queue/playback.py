@@ -88,6 +88,10 @@ class Playback:
             self._void = False
             told.append(Said(self.life * _LIFE, Restarted()))
         for event in events:
+            if isinstance(event, Preview):
+                # No part of the answer, and so without a place: the next one replaces it.
+                told += [Said(0, event)] if self._place >= self._after - self.life * _LIFE else []
+                continue
             place = self._place_of(event)
             if place > self._place:
                 self._place = place
@@ -102,8 +106,6 @@ class Playback:
             return 1
         if isinstance(event, Progress):
             return 1 + event.done
-        if isinstance(event, Preview):
-            return 0  # no part of the answer: the next one replaces it, and logs leave it out
         self.ended = is_final(event)
         return _END
 

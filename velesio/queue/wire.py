@@ -130,9 +130,9 @@ def read_params(body: bytes) -> Params:
     return params
 
 
-def read_job(job_id: bytes, fields: Sequence[bytes]) -> Job:
-    """The job from what `take` returns: cap, model, prio, ten, cost, dl, gw, stream, enq, p."""
-    capability, model, priority, tenant, cost, deadline, gateway, stream, _, payload = fields
+def read_job(job_id: bytes, fields: Sequence[Any]) -> Job:
+    """The job from what `take` returns: cap, model, prio, ten, cost, dl, gw, stream, enq, p, trace."""
+    capability, model, priority, tenant, cost, deadline, gateway, stream, _, payload, *more = fields
     kind: Capability = "image" if capability == b"image" else "text"
     return Job(
         id=job_id.decode(),
@@ -145,6 +145,7 @@ def read_job(job_id: bytes, fields: Sequence[bytes]) -> Job:
         deadline=float(deadline) / 1000,
         gateway=gateway.decode(),
         stream=stream == b"1",
+        trace=more[0].decode() if more and more[0] else "",
     )
 
 

@@ -3,7 +3,7 @@
 -- ARGV: id, now, capability, model, priority, tenant, weight, cost, time to the deadline (ms), gateway, stream (1|0),
 --       payload, prefix hashes, idempotency hash or '', request fingerprint, delay (ms), request as it came or '',
 --       blobs to which payload and request refer, or '', terms (limits) or '', index in its request and key,
---       jobs that the tenant may have waiting or ''
+--       jobs that the tenant may have waiting or '', traceparent or ''
 -- Returns {OK|DUP|IDEM|CONFLICT|FULL|TENANT|MEMORY|BLOBS|LIMIT, id, position or depth, ms until it begins (-1: not
 --          known), what each limit says, now}
 local id, now, capability, model, priority, tenant = ARGV[1], clock(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -76,6 +76,7 @@ if terms then
   terms.a, terms.at = nil, now
   redis.call('HSET', key, 'lim', cmsgpack.pack(terms))
 end
+if ARGV[23] and ARGV[23] ~= '' then redis.call('HSET', key, 'trace', ARGV[23]) end
 redis.call('PEXPIRE', key, ttl + 86400000)
 put_blob(id, ARGV[18], ttl + IDLE, now)
 put_blob(id .. '.q', ARGV[19], ttl + 86400000, now)

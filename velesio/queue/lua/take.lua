@@ -16,7 +16,7 @@ local leases, more, budget, blocked = {}, {}, 100, false
 
 local function hand_over(job, entry)
   local f = redis.call('HMGET', root .. 'j:' .. job.id, 'cap', 'model', 'prio', 'ten', 'cost', 'dl', 'gw', 'stream',
-    'enq', 'p')
+    'enq', 'p', 'trace')
   leases[#leases + 1] = {job.id, job.att, job.crash, entry, job.rel, f}
   running = running + 1
   if job.crash > 0 then blocked = true end -- a suspect of a crash runs alone
