@@ -1,11 +1,13 @@
 """LLMUnity's clients as they read: no more forgiving than the originals, which send a request again if they fail."""
 
 import json
-import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from typing import Any
+
+from tests.sockets import chunks_of, head_of
 
 PIECE = 4090
 """Bytes of a chunk that cpp-httplib hands on at a time: 4,096 with the mark of the chunk."""
@@ -135,30 +137,23 @@ def _lines(headers: Mapping[str, str]) -> list[str]:
     return [f"{name}: {value}" for name, value in headers.items()]
 
 
-def _answer(reader: Any, take: Callable[[bytes], bool] | None) -> tuple[int, bytes]:
-    status = int(reader.readline().split()[1])
-    headers = {}
-    while (line := reader.readline().strip()) != b"":
-        name, _, value = line.partition(b":")
-        headers[name.lower()] = value.strip().lower()
-    pieces = _chunks(reader) if headers.get(b"transfer-encoding") == b"chunked" else _plain(reader)
-    if status >= 400 or take is None:
-        return status, b"".join(pieces)
+def _answer(reader: BufferedReader, take: Callable[[bytes], bool] | None) -> tuple[int, bytes]:
+    head = head_of(reader)
+    pieces = _pieces(reader) if head.is_chunked else _plain(reader)
+    if head.status >= 400 or take is None:
+        return head.status, b"".join(pieces)
     for piece in pieces:
         if not take(piece):
             break
-    return status, b""
+    return head.status, b""
 
 
-def _chunks(reader: Any) -> Iterator[bytes]:
-    while size := int(reader.readline().partition(b";")[0], 16):
-        for start in range(0, size, PIECE):
-            yield reader.read(min(PIECE, size - start))
-        assert reader.readline() == b"\r\n"
-    assert reader.readline() == b"\r\n"
+def _pieces(reader: BufferedReader) -> Iterator[bytes]:
+    for chunk in chunks_of(reader):
+        yield from (chunk[start : start + PIECE] for start in range(0, len(chunk), PIECE))
 
 
-def _plain(reader: Any) -> Iterator[bytes]:
+def _plain(reader: BufferedReader) -> Iterator[bytes]:
     while piece := reader.read1(PIECE):
         yield piece
 
@@ -233,11 +228,8 @@ class Web:
         with socket.create_connection(("127.0.0.1", self._port), 60) as connection:
             connection.sendall("\r\n".join([*head, "", ""]).encode() + payload)
             reader = connection.makefile("rb")
-            status = int(reader.readline().split()[1])
-            headers = b"".join(iter(reader.readline, b"\r\n")).lower()
-            if b"transfer-encoding: chunked" in headers:
-                yield status, _chunks(reader)
+            head = head_of(reader)
+            if head.is_chunked:
+                yield head.status, _pieces(reader)
             else:
-                length = re.search(rb"content-length: (\d+)", headers)
-                assert length, headers
-                yield status, iter([reader.read(int(length.group(1)))])
+                yield head.status, iter([reader.read(int(head.headers["content-length"]))])

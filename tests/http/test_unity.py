@@ -9,13 +9,16 @@ import pytest
 
 from tests.clients.unity import Native, ServerError, Web
 from tests.http.conftest import Site, StartSite, events_of, sample
-from velesio.config import ServerSection
+from velesio.config import KeySection, ServerSection
 from velesio.http.unity import template_name
 from velesio.http.unity_stream import LIMIT, PAUSE, fitted, merged
 from velesio.jobs import Completed, Delta, TextResult, TokenProbs
 
 UNITY_WEB = {"User_Agent": Web.AGENT}
+GAME = KeySection(name="game", token="sk-game")
+PASS = {"Authorization": "Bearer sk-game"}
 FORWARDED = {"X-Forwarded-For": "10.0.0.1"}
+"""What a proxy adds; who comes through one needs a key."""
 
 
 def framed(event: dict[str, Any]) -> bytes:
@@ -125,9 +128,10 @@ async def complete(site: Site, client: Native | Web, prompt: str, **fields: Any)
 
 @pytest.mark.parametrize("forwarded", [False, True])
 @pytest.mark.parametrize("kind", [Native, Web])
-async def test_bursts_are_read(site: Site, kind: type[Native] | type[Web], forwarded: bool) -> None:
+async def test_bursts_are_read(start_site: StartSite, kind: type[Native] | type[Web], forwarded: bool) -> None:
     """Three hundred tokens as fast as they come; behind a proxy those that come meanwhile are one event."""
-    client = kind(site.port, FORWARDED if forwarded else {})
+    site = await start_site(keys=[GAME])
+    client = kind(site.port, PASS | (FORWARDED if forwarded else {}))
     await complete(site, client, "[[tokens 300]] one two three")
     text = client.text if isinstance(client, Native) else client.texts[-1]
     assert text.startswith("one two three")
@@ -158,8 +162,8 @@ async def test_silence_is_filled_with_events(start_site: StartSite, kind: type[N
 
 async def test_pings_keep_their_distance_too(start_site: StartSite) -> None:
     """Behind a proxy nothing comes less than a pause after anything else."""
-    site = await start_site(server=ServerSection(sse_ping_interval=0.01))
-    headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache", **FORWARDED}
+    site = await start_site(server=ServerSection(sse_ping_interval=0.01), keys=[GAME])
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache", **PASS, **FORWARDED}
     body = {"prompt": "[[sleep 0.02]] [[tokens 20]] a", "stream": True}
     times = []
     async with site.client.post(

@@ -1,7 +1,7 @@
 """Ollama's API: `/api/generate`, `/api/chat` and its embeddings."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -12,6 +12,7 @@ from velesio.errors import BadRequest, ContextExceeded, Unsupported, VelesioErro
 from velesio.http import loading, sse
 from velesio.http.dispatch import Numbered, answers_to, ask, jobs_of
 from velesio.http.embeddings import floats
+from velesio.http.fields import Fields
 from velesio.http.gateway import ARRIVED, JOB_ID
 from velesio.http.ollama_answers import HEADERS, Frames, Writer, lines_response
 from velesio.http.ollama_library import model_of, read_body
@@ -223,33 +224,44 @@ def _embedded() -> dict[str, Any]:
 
 
 _STREAM = "application/x-ndjson"
-_ERRORS = (*OF_EVERY_JOB, Unsupported)
 _LINES = (
     "A stream has a line of JSON for each piece of text, without blank lines; an error within it is a line `error`."
 )
 
-API = (
-    Operation(
+
+def _said(
+    path: str, summary: str, notes: str, *, fields: Fields, example: Mapping[str, Any], answer: Callable[[], Any]
+) -> Operation:
+    """An operation that answers in text."""
+    return Operation(
         method="POST",
-        paths=("/api/generate",),
-        summary="Answers a prompt, fills a gap, loads or unloads a model.",
-        notes=f"{_LINES} `done_reason` is `stop`, `length`, `load` or `unload`.\n\nIn `options`:\n\n{table(OPTIONS)}",
+        paths=(path,),
+        summary=summary,
+        notes=f"{_LINES} {notes}",
+        fields=fields,
+        example=example,
+        answer=answer,
+        streams=_STREAM,
+        errors=(*OF_EVERY_JOB, Unsupported, ContextExceeded),
+    )
+
+
+API = (
+    _said(
+        "/api/generate",
+        "Answers a prompt, fills a gap, loads or unloads a model.",
+        f"`done_reason` is `stop`, `length`, `load` or `unload`.\n\nIn `options`:\n\n{table(OPTIONS)}",
         fields=GENERATE,
         example=_PROMPT,
         answer=_generated,
-        streams=_STREAM,
-        errors=(*_ERRORS, ContextExceeded),
     ),
-    Operation(
-        method="POST",
-        paths=("/api/chat",),
-        summary="Answers a conversation.",
-        notes=f"{_LINES} `options` are those of `/api/generate`.",
+    _said(
+        "/api/chat",
+        "Answers a conversation.",
+        "`options` are those of `/api/generate`.",
         fields=CHAT,
         example=_CHAT,
         answer=_chatted,
-        streams=_STREAM,
-        errors=(*_ERRORS, ContextExceeded),
     ),
     Operation(
         method="POST",
