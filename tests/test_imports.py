@@ -9,21 +9,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "velesio"
 
-LEAVES = {"jobs", "errors", "config", "metrics", "states"}
-TEXTS = {"comments", "infotext", "picture_text"}
+LEAVES = {"jobs", "errors", "config", "metrics", "states", "tracing"}
+TEXTS = {"comments", "infotext", "picture_text", "pixels"}
 """What prompts and files of pictures say: standard library only, for workers and gateways."""
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
-        *("config", "errors", "jobs", "table", "service", "operate", "logs", "catalogue", "doctor"),
+        *("config", "errors", "jobs", "table", "service", "operate", "logs", "pulls", "http.webhooks", "catalogue", "doctor"),
         *("states", "backends.base"),
     },
     "operate": LEAVES | {"queue", "table", "backends.base"},
     "service": LEAVES | {"catalogue", "http", "queue", "worker", "notify"},
     "notify": set(),
-    "catalogue": {"backends.plugins", "backends.base", "config", "errors"},
+    "catalogue": {"pulls", "backends.plugins", "backends.base", "config", "errors"},
     "doctor": {"backends.plugins", "backends.base", "catalogue", "config", "errors"},
     "logs": {"config"},
+    "pulls": {"config", "downloads", "errors"},
+    "downloads": {"errors"},
+    "tracing": {"config"},
     "http": LEAVES | TEXTS | {"http", "queue", "backends.base", "dialects"},
     "worker": LEAVES | {"queue", "residency", "engines", "backends.base"},
     "queue": LEAVES | {"queue", "backends.base"},
@@ -33,7 +36,7 @@ MAY_IMPORT = {
     "backends.base": {"jobs", "errors"},
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
     "backends.diffusion": TEXTS | {"backends.diffusion", "backends.base", "jobs", "errors"},
-    "backends.llama": {"backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
+    "backends.llama": {"pixels", "backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
     "dialects": {"dialects", "jobs"},
     "config": {"errors"},
     "table": set(),
@@ -41,6 +44,7 @@ MAY_IMPORT = {
     "comments": set(),
     "infotext": set(),
     "picture_text": set(),
+    "pixels": set(),
     "jobs": set(),
     "errors": set(),
     "metrics": set(),

@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "check-config", _check_config, "say whether the configuration can be used")
     _command(commands, "doctor", _doctor, "say what is installed, what is missing, which devices there are")
     _models(_noun(commands, "models", "the models"))
+    webhooks = _noun(commands, "webhooks", "what is told to other servers")
+    verb = _command(webhooks, "secret", _webhooks_secret, "show the secret with which a tenant checks what it is sent")
+    verb.add_argument("tenant", nargs="?", default="default")
     _jobs(_noun(commands, "jobs", "the jobs in the queue and those that ended lately"))
     _workers(_noun(commands, "workers", "the workers that live"))
     _queue(_noun(commands, "queue", "the queue, that of each model and all together"))
@@ -71,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _models(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     _command(verbs, "list", _models_list, "list those that would be served, and what workers have loaded")
+    verb = _command(verbs, "pull", _models_pull, "fetch files of models into models_dir; those that are there stay")
+    verb.add_argument("source", nargs="+", help="https://…, or hub:owner/name/file; #sha256=… behind it is checked")
+    verb.add_argument("--to", metavar="FOLDER", default="", help="text, checkpoints, loras … (default: by its name)")
+    verb = _command(verbs, "rm", _models_rm, "delete files of models_dir")
+    verb.add_argument("file", nargs="+", help="text/a.gguf, or only a.gguf")
     verb = _command(verbs, "load", _models_load, "have workers load models, and wait for it")
     verb.add_argument("model", nargs="+")
     verb.add_argument(
@@ -184,10 +192,13 @@ def _command(
 
 
 def _serve(settings: config.Config, options: argparse.Namespace) -> int:
-    from velesio import logs, service  # noqa: PLC0415 - the other commands need no event loop and no broker
+    from velesio import logs, pulls, service  # noqa: PLC0415 - the other commands need no event loop and no broker
 
     logs.configure(settings.log)
-    return asyncio.run(service.serve(settings, options.role or usual_role(os.environ)))
+    role = options.role or usual_role(os.environ)
+    if role != "gateway":
+        pulls.at_start(settings)
+    return asyncio.run(service.serve(settings, role))
 
 
 def usual_role(environment: Mapping[str, str]) -> "service.Role":
@@ -232,6 +243,32 @@ def _model_row(card: "ModelCard", state: "ModelState | None") -> Sequence[str]:
         state.state + part if state else "-",
         ", ".join(card.aliases) or "-",
     )
+
+
+def _models_pull(settings: config.Config, options: argparse.Namespace) -> int:
+    from velesio import pulls  # noqa: PLC0415
+
+    if options.to and options.to not in pulls.FOLDERS:
+        raise ConfigError(f"--to {options.to}: expected one of {', '.join(pulls.FOLDERS)}")
+    pulls.pull(settings, [pulls.named(settings, text, options.to) for text in options.source], _say)
+    return 0
+
+
+def _models_rm(settings: config.Config, options: argparse.Namespace) -> int:
+    from velesio import pulls  # noqa: PLC0415
+
+    for name in options.file:
+        _say(f"{pulls.remove(settings.server.models_dir, name)} is deleted")
+    return 0
+
+
+def _webhooks_secret(settings: config.Config, options: argparse.Namespace) -> int:
+    from velesio.http.webhooks import secret_of  # noqa: PLC0415
+
+    if not settings.webhooks.secret:
+        raise ConfigError("webhooks.secret is not set: nothing is sent, and nothing signed")
+    _say(secret_of(settings.webhooks.secret, options.tenant))
+    return 0
 
 
 def _models_load(settings: config.Config, options: argparse.Namespace) -> int:

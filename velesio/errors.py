@@ -10,13 +10,15 @@ VelesioError (500 internal_error)
 │   ├── Unprocessable (422 unprocessable)
 │   └── NotFound (404 not_found)
 │       ├── ModelNotFound (404 model_not_found)
-│       └── JobNotFound (404 job_not_found)
+│       ├── JobNotFound (404 job_not_found)
+│       └── SessionNotFound (404 session_not_found)
 ├── Unauthorized (401 invalid_api_key)
 │   └── KeyRevoked (401 key_revoked)
 ├── Forbidden (403 forbidden)
 ├── Conflict (409 conflict)
 │   ├── KeyReused (422 idempotency_key_reused)
-│   └── JobUnfinished (409 job_unfinished)
+│   ├── JobUnfinished (409 job_unfinished)
+│   └── SessionFull (409 session_full)
 ├── TooMany (429 rate_limited)
 │   └── TenantQueueFull (429 tenant_queue_full)
 ├── Unavailable (503 unavailable)
@@ -135,6 +137,12 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class SessionNotFound(NotFound):
+    """No such session; they are kept for a limited time after their last use."""
+
+    code = "session_not_found"
+
+
 class Unauthorized(VelesioError):
     """Invalid API Key"""
 
@@ -173,6 +181,12 @@ class JobUnfinished(Conflict):
     """The job has not ended; try again later."""
 
     code = "job_unfinished"
+
+
+class SessionFull(Conflict):
+    """The session is full."""
+
+    code = "session_full"
 
 
 class TooMany(VelesioError):

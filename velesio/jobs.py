@@ -284,7 +284,31 @@ class Outpaint(msgspec.Struct, frozen=True, omit_defaults=True):
     down: int = 0
     blur: float = 4.0
     """Pixels over which the old picture's border is softened."""
-    content: Literal["fill", "original", "noise", "nothing"] = "fill"
+    content: Literal["fill", "original", "noise", "nothing", "texture"] = "fill"
+    """As of `Inpaint`; texture: noise with the colours and the grain of the picture."""
+    detail: float = 1.0
+    """Of the texture: the power of the picture's spectrum; smaller values make finer grain."""
+    colours: float = 0.05
+    """Of the texture: how far its colours vary, 0 to 1."""
+
+
+class Loopback(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Each picture is given to the next pass, which draws it again; all of them are results."""
+
+    loops: int = 4
+    denoising: float = 0.5
+    """Of the last loop; the first one has the job's own."""
+    curve: Literal["linear", "aggressive", "lazy"] = "linear"
+    """How it gets there: evenly, most of it at first, or most of it at last."""
+
+
+class Mosaic(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A given picture is enlarged and drawn again in overlapping tiles of the job's size."""
+
+    scale: float = 2.0
+    overlap: int = 64
+    """Pixels that neighbours share, at least."""
+    upscaler: str = "Lanczos"
 
 
 class Hires(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -417,6 +441,8 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     """Whether the result gets the colours of `init`."""
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
+    loopback: Loopback | None = None
+    mosaic: Mosaic | None = None
     hires: Hires | None = None
     refiner: str = ""
     """A checkpoint that takes over."""
@@ -531,6 +557,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that a lost worker already sent and the client has: continue after them."""
     request: bytes = b""
     """What was asked, in the gateway's own words, for the one who writes the answer when it is fetched later."""
+    trace: str = ""
+    """The traceparent of the request, under which the job's spans belong; empty: nobody traces it."""
 
     @classmethod
     def new(cls, model: str, params: Params, **fields: Any) -> "Job":

@@ -1,4 +1,8 @@
-"""Structured logs on standard error: JSON for machines, lines for a terminal; never a prompt, never a key."""
+"""Structured logs on standard error: JSON for machines, lines for a terminal; never a prompt, never a key.
+
+What clients and models say is written at the level `debug-content` alone, which somebody has to ask for by that name:
+by the logger `CONTENT`, and by no other.
+"""
 
 import logging
 import sys
@@ -8,6 +12,10 @@ import msgspec
 import structlog
 
 from velesio.config import LogSection
+
+CONTENT = "velesio.content"
+_TALKATIVE = ("asyncio", "aiohttp.client", "opentelemetry", "urllib3", "PIL")
+"""Libraries whose debugging lines may quote what they handle."""
 
 
 def configure(section: LogSection) -> None:
@@ -40,7 +48,10 @@ def configure(section: LogSection) -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*tail, renderer]))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(section.level.upper())
+    root.setLevel(section.level.partition("-")[0].upper())
+    logging.getLogger(CONTENT).disabled = section.level != "debug-content"
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # the middleware writes the access log
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import structlog
 from aiohttp import web
 
-from velesio import __version__, catalogue, metrics, notify
+from velesio import __version__, catalogue, metrics, notify, tracing
 from velesio.config import Config, MonitoringSection
 from velesio.errors import BrokerUnavailable, ConfigError
 from velesio.http import app, first_key, listening, monitoring
@@ -72,6 +72,8 @@ async def serve(config: Config, role: Role) -> int:
         catalogue.check_exposure(config)
     stop = StopSignal()
     async with AsyncExitStack() as stack:
+        tracing.start(config.tracing)
+        stack.callback(tracing.stop)
         broker = await _connected(config, role, stop, stack)
         if broker is None:
             return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from velesio import metrics
+from velesio import metrics, tracing
 from velesio.backends.base import Backend, Work
 from velesio.config import WorkerSection
 from velesio.engines import Delivery, EngineThread
@@ -21,8 +21,10 @@ from velesio.jobs import (
     Failed,
     Final,
     ImageResult,
+    Job,
     Result,
     TextResult,
+    born,
     is_final,
     keep_alive_of,
 )
@@ -293,6 +295,7 @@ class Worker:
         seconds = time.monotonic() - held.began
         metrics.child(metrics.jobs, job.model, outcome).inc()
         metrics.child(metrics.job_seconds, job.model, outcome).observe(seconds)
+        _trace(job, outcome, seconds)
         if isinstance(final, Completed):
             _measure(job.model, final.result)
         if isinstance(final, Completed) and isinstance(final.result, TextResult):
@@ -365,6 +368,16 @@ class Worker:
 def _as_final(event: Event) -> Final:
     assert is_final(event)  # noqa: S101 - narrows for the type checker
     return event  # type: ignore[return-value]
+
+
+def _trace(job: Job, outcome: str, seconds: float) -> None:
+    """The spans of a job's time in the queue and of that in its engine."""
+    if job.trace:
+        taken = time.time() - seconds
+        known = {"velesio.job_id": job.id, "gen_ai.request.model": job.model}
+        tracing.record("queue", job.trace, born(job.id), taken, known)
+        ended = known | {"velesio.outcome": outcome}
+        tracing.record("engine", job.trace, taken, attributes=ended, ok=outcome != "failed")
 
 
 def _measure(model: str, result: Result) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from velesio.errors import ContextExceeded, Unsupported
-from velesio.http import sse
+from velesio.http import sse, talks
 from velesio.http.anthropic_answers import Frames, Writer
 from velesio.http.anthropic_requests import FIELDS, Asked, read
 from velesio.http.dispatch import ask, find_model, jobs_of
@@ -25,7 +25,8 @@ async def messages(request: web.Request) -> web.StreamResponse:
     """`POST /v1/messages`: a message, streamed or not."""
     asked = await _read(request)
     card = await find_model(request, asked.model, "text")
-    jobs = jobs_of(request, card.name, [asked.chat], stream=asked.stream)
+    chats = await talks.resumed(request, [asked.chat], model=card.name)
+    jobs = jobs_of(request, card.name, chats, stream=asked.stream)
     async with answers_to(request, jobs) as answers:
         writer = Writer(asked, card.name, answers.ids[0])
         if asked.stream:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from velesio import tracing
 from velesio.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -111,6 +112,7 @@ async def submit(request: web.Request, asked: Asked) -> dict[str, Any]:
     key = key_of(request)
     card = await find_model(request, asked.model, asked.capability)
     media.check(card, asked.params)
+    media.check_pixels(asked.params, gateway.server.max_pixels)
     job = Job.new(
         card.name,
         scaled(request, asked.params),
@@ -147,7 +149,9 @@ async def _listed(request: web.Request, job: Job, webhook: str) -> AsyncIterator
     if webhook:
         url = request.app[WEBHOOKS].check(webhook, "webhook")
         seconds = job.deadline - time.time()
-        await hooks.hang(job.id, url, seconds, tenant=job.tenant, model=job.model, created=time.time())
+        await hooks.hang(
+            job.id, url, seconds, tenant=job.tenant, model=job.model, created=time.time(), trace=tracing.current()
+        )
     await shelf.enter(job.id)
     try:
         yield

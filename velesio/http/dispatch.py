@@ -34,6 +34,7 @@ from velesio.http.gateway import (
     QUEUED,
     SCALES,
     Gateway,
+    Memory,
     port_name,
 )
 from velesio.http.keys import Credential
@@ -162,6 +163,7 @@ def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, strea
     """
     gateway = request.app[GATEWAY]
     for each in params:
+        media.check_pixels(each, gateway.server.max_pixels)
         if media.files_of(each):
             media.check(gateway.registry.find(model, "text"), each)
     deadline = time.time() + gateway.server.request_timeout
@@ -270,6 +272,8 @@ class Answers:
         self.ids = [job.id for job in jobs]
         self.results: dict[int, Result] = {}
         """By index, as the jobs get done."""
+        self.memory: Memory | None = None
+        """Keeps the first job's result before anybody is told of it."""
         self._source = _Single(watches[0]) if len(watches) == 1 else _Merged(watches)
         self._open = open_jobs
         self._first: list[Numbered] | None = None
@@ -331,7 +335,11 @@ class Answers:
             raise self._error
         if not self._open:
             raise StopAsyncIteration
-        return self._sift(await self._wait())
+        batch = self._sift(await self._wait())
+        if self.memory is not None and 0 in self.results:
+            memory, self.memory = self.memory, None
+            await memory.keep(self.results[0])
+        return batch
 
     async def _wait(self) -> list[Numbered]:
         self._waiting = task = asyncio.current_task()

@@ -16,6 +16,7 @@ from velesio.http.lookout import Lookout
 from velesio.http.pace import Pace
 from velesio.http.sdapi_styles import Styles
 from velesio.http.visitors import networks
+from velesio.jobs import Result
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.credentials import KeyRecord
@@ -39,6 +40,13 @@ class Stream(Protocol):
 
     def abort(self, error: VelesioError) -> None:
         """End it with `error`, at its next step."""
+
+
+class Memory(Protocol):
+    """Where an answer is kept for the requests that follow it."""
+
+    async def keep(self, result: Result) -> None:
+        """Keep it."""
 
 
 class Gateway:
@@ -200,6 +208,10 @@ CREDENTIAL = web.RequestKey("credential", Credential)
 ARRIVED = web.RequestKey("arrived", float)
 """Monotonic seconds."""
 REQUEST_ID = web.RequestKey("request_id", str)
+TALK = web.RequestKey("talk", Memory)
+"""Set where the answer belongs to a session."""
+TRACE = web.RequestKey("trace", str)
+"""The traceparent of what the request causes, if anybody traces it."""
 QUEUED = web.RequestKey("queued", bool)
 """Set once the request's jobs are in the queue."""
 JOB_ID = web.RequestKey("job_id", str)

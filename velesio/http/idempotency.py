@@ -16,7 +16,7 @@ from aiohttp import web
 from velesio.errors import BadRequest, Conflict, WorkerLost
 from velesio.http import dispatch
 from velesio.http.dispatch import Answers
-from velesio.http.gateway import ARRIVED, BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
+from velesio.http.gateway import ARRIVED, BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, TALK, Gateway
 from velesio.http.limits import ADMISSION, Admission
 from velesio.http.origin import Origin
 from velesio.http.recording import recorded
@@ -73,6 +73,7 @@ async def answers_to(
     key = key_of(request)
     context = _answers_of(request, jobs, key, first, origin) if key else dispatch.answers_to(request, jobs)
     async with context as answers:
+        answers.memory = None if REPLAYED in request else request.get(TALK)
         yield answers
 
 

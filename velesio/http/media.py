@@ -2,12 +2,16 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
 from typing import Any, Literal
 
+import msgspec
+
 from velesio.backends.base import ModelCard
-from velesio.errors import Unsupported
+from velesio.errors import BodyTooLarge, Unsupported
 from velesio.http.wire import bad_field
 from velesio.jobs import Chat, Completion, Embed, Params, Render
+from velesio.pixels import pixels_of
 
 MOST = 64
 """Of one prompt."""
@@ -99,6 +103,31 @@ def files_of(params: Params) -> tuple[bytes, ...]:
     if isinstance(params, Render):
         params = params.chat
     return params.media if isinstance(params, Chat | Completion | Embed) else ()
+
+
+def check_pixels(params: Params, most: int) -> None:
+    """Nothing, if no picture of the job has more pixels than that, whatever its file's size.
+
+    Raises:
+        BodyTooLarge
+    """
+    for data in _bytes_in(params):
+        pixels = pixels_of(data)
+        if pixels is not None and pixels > most:
+            raise BodyTooLarge(f"a picture has {pixels} pixels; at most {most} are accepted (server.max_pixels)")
+
+
+def _bytes_in(value: Any) -> Iterator[bytes]:
+    """Files, wherever they stand in params."""
+    if isinstance(value, bytes):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            if isinstance(item, bytes | tuple | list | msgspec.Struct):
+                yield from _bytes_in(item)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _bytes_in(getattr(value, name))
 
 
 def check(card: ModelCard, params: Params) -> None:

@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from velesio import metrics
+from velesio import metrics, tracing
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
 from velesio.http import anthropic_models, assets, cors, docs_pages, limits, openapi, pages, scopes, sign_in, status
 from velesio.http.families import ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
@@ -23,6 +23,7 @@ from velesio.http.gateway import (
     QUEUED,
     REPLAYED,
     REQUEST_ID,
+    TRACE,
     port_name,
 )
 from velesio.http.keys import LOCAL, Credential
@@ -55,11 +56,16 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     # Each request runs in a task, and so in a context, of its own.
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     code = _CLIENT_LEFT
-    try:
-        response = await handler(request)
-        code = response.status
-    finally:
-        _account(request, code)
+    with tracing.serving(request.headers.get("traceparent", ""), request.method) as serving:
+        if serving.parent:
+            request[TRACE] = serving.parent
+            structlog.contextvars.bind_contextvars(trace_id=tracing.trace_id(serving.parent))
+        try:
+            response = await handler(request)
+            code = response.status
+        finally:
+            route = _account(request, code)
+            serving.end(request.method, route, code)
     return response
 
 
@@ -68,7 +74,8 @@ def _request_id(request: web.Request) -> str:
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
 
 
-def _account(request: web.Request, code: int) -> None:
+def _account(request: web.Request, code: int) -> str:
+    """The log line and the metrics; answers the route."""
     seconds = time.monotonic() - request[ARRIVED]
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "unmatched"
@@ -82,6 +89,7 @@ def _account(request: web.Request, code: int) -> None:
     write(
         "request", method=request.method, route=route, status=code, ms=round(seconds * 1000, 1), client=client, **fields
     )
+    return route
 
 
 @web.middleware
@@ -200,6 +208,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
         if _family(request) is ANTHROPIC:
             response.headers["request-id"] = request[REQUEST_ID]  # the name that its SDKs read
+    if TRACE in request:
+        response.headers["traceparent"] = request[TRACE]
     if JOB_ID in request:
         response.headers["X-Velesio-Job-Id"] = request[JOB_ID]
     if LINES in request:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import BadRequest, ContextExceeded, Unsupported, VelesioError
-from velesio.http import loading, sse
+from velesio.http import loading, sse, talks
 from velesio.http.dispatch import Numbered, answers_to, ask, jobs_of
 from velesio.http.embeddings import floats
 from velesio.http.fields import Fields
@@ -69,6 +69,8 @@ async def answer(request: web.Request, asked: Asked, *, in_message: bool) -> web
     if asked.thinks and not can_think(card.meta):
         raise BadRequest(f'"{asked.model}" does not support thinking', param="think")
     params = asked.params
+    if isinstance(params, Chat):
+        (params,) = await talks.resumed(request, [params], model=card.name)
     if asked.context and isinstance(params, Chat):
         params = await _prompted(request, card, params, writer, asked.context)
     while True:

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.errors import ContextExceeded, Unsupported
-from velesio.http import openai, reasoning, tools
+from velesio.errors import ContextExceeded, SessionFull, Unsupported
+from velesio.http import openai, reasoning, talks, tools
 from velesio.http.conversation import conversation_of
 from velesio.http.fields import Fields, given, of, passed, refuse, refused, unless
 from velesio.http.form import Form
@@ -52,6 +52,7 @@ FIELDS: Fields = {
         add_generation_prompt="whether the template opens the answer",
         continue_final_message="whether a last message of the assistant is the begin of the answer; yes",
     ),
+    talks.FIELD: given(str, "a session that goes on: only what is new is sent; see [sessions](../sessions.md)"),
     "functions": refused("functions beside tools are", instead="send tools", final=True),
     "function_call": refused(
         "functions beside tools are", unless("auto", "none"), instead="send tool_choice", final=True
@@ -184,7 +185,10 @@ def write(asked: Asked, model: str, job_id: str, results: Sequence[TextResult]) 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """`POST /v1/chat/completions`."""
-    asked = read(await read_object(request, request.app[GATEWAY].server.max_body))
+    raw = await read_object(request, request.app[GATEWAY].server.max_body)
+    asked = read(raw)
+    chats = await talks.resumed(request, asked.params, raw.get(talks.FIELD), model=asked.model)
+    asked = msgspec.structs.replace(asked, params=chats)
     return await openai.answer(request, asked, write, ChatFrames)
 
 
@@ -213,6 +217,6 @@ API = (
         example=_EXAMPLE,
         answer=_answer,
         streams="text/event-stream",
-        errors=(*OF_EVERY_JOB, ContextExceeded, Unsupported),
+        errors=(*OF_EVERY_JOB, ContextExceeded, Unsupported, SessionFull),
     ),
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 import math
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -12,7 +13,12 @@ import msgspec
 from aiohttp import http_exceptions, web
 
 from velesio.errors import BadRequest, BodyTooLarge, BodyTooSlow
+from velesio.http.fetching import FETCHER
 from velesio.http.gateway import BODY, GATEWAY
+
+content = logging.getLogger("velesio.content")
+"""Writes what clients say, at the level `debug-content` alone."""
+content.disabled = True
 
 T = TypeVar("T")
 
@@ -45,10 +51,13 @@ async def read_object(request: web.Request, limit: int) -> dict[str, Any]:
 
     Raises:
         BodyTooLarge: above `limit` bytes, before reading where the headers tell.
-        BadRequest: no JSON, or not an object.
+        BadRequest: no JSON, or not an object; or a picture that it names by address cannot be fetched.
     """
     request[BODY] = await read_bytes(request, limit)
-    return parse_object(request[BODY])
+    raw = parse_object(request[BODY])
+    if b"http" in request[BODY] and await request.app[FETCHER].inline(raw):
+        request[BODY] = encode(raw)
+    return raw
 
 
 async def read_list(request: web.Request, limit: int, kind: type[T]) -> list[T]:
@@ -87,6 +96,8 @@ async def read_bytes(request: web.Request, limit: int, option: str = "server.max
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         reason = " ".join(str(error).split()).removeprefix("400, message: ")
         raise BadRequest(f"the body cannot be read: {reason}") from None
+    if content.isEnabledFor(logging.DEBUG):
+        content.debug("request body: %s", body.decode(errors="replace"))
     return bytes(body)
 
 

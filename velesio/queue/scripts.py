@@ -17,6 +17,7 @@ NAMES = (
     "answered",
     "beat",
     "cancel",
+    "converse",
     "enqueue",
     "finish",
     "forget",

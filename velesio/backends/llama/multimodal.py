@@ -22,9 +22,9 @@ from llama_cpp import mtmd_cpp as m
 
 from velesio.backends.llama.binding import NO_ROOM, OK, Context, Model, last_words, receive_log
 from velesio.backends.llama.options import Options, default_threads
-from velesio.backends.llama.pixels import pixels_of
 from velesio.errors import BadRequest, JobFailed, ModelLoadFailed, Unsupported
 from velesio.jobs import Chat
+from velesio.pixels import pixels_of
 
 MARKER = "<__media__>"
 """Stands for the next file in a prompt."""

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from velesio.backends.llama.pixels import pixels_of
+from velesio.pixels import pixels_of
 
 
 def png(width: int, height: int, color: tuple[int, int, int] = (255, 0, 0)) -> bytes:
@@ -35,6 +35,9 @@ JPEG = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc4\x00\x03x\xff\xc0\x00\x11\x08" + 
         (JPEG[:20], None),
         (b"\xff\xd8\xff\xd9" * 3, None),
         (b"RIFF....WEBP", None),
+        (b"RIFF....WEBPVP8X" + bytes(8) + b"\x63\0\0\x31\0\0", 5000),
+        (b"RIFF....WEBPVP8L" + bytes(5) + struct.pack("<I", 99 | 49 << 14), 5000),
+        (b"RIFF....WEBPVP8 " + bytes(10) + struct.pack("<HH", 100, 50), 5000),
         (b"", None),
     ],
 )
