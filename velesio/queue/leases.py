@@ -41,6 +41,8 @@ __all__ = ["Lease", "Leases"]
 _AGAIN = 0.1
 """Seconds until jobs are asked for again that the broker has leased to us and that did not arrive."""
 
+_BODY = 9
+"""Place of a job's body among the fields that `take` tells of it."""
 _T = TypeVar("_T")
 
 
@@ -259,7 +261,7 @@ class Leases:
         left = {queue.decode() for queue in more}
         self._wake.found([(card.capability, card.name) for card in asked], left)
         taken = []
-        payloads = await self._broker.blobs.unpack_all([line[5][-1] for line in leases])
+        payloads = await self._broker.blobs.unpack_all([line[5][_BODY] for line in leases])
         for line, payload in zip(leases, payloads, strict=True):
             try:
                 if isinstance(payload, BlobGone):
@@ -286,10 +288,10 @@ class Leases:
 
     def _begin(self, line: list[Any], payload: bytes, now: int) -> Lease:
         job_id, attempt, crashes, entry, releases, fields = line
-        job = wire.read_job(job_id, [*fields[:-1], payload])
+        job = wire.read_job(job_id, [*fields[:_BODY], payload, *fields[_BODY + 1 :]])
         lease = Lease(job, attempt, crashes, releases, entry.decode())
-        if payload is not fields[-1]:
-            lease.payload = fields[-1]
+        if payload is not fields[_BODY]:
+            lease.payload = fields[_BODY]
         lease.ending = self._early.pop(job.id, "")
         if earlier := self._running.get(job.id):
             self._abort(earlier, LOST)  # it was taken from us without our noticing, and now comes back
