@@ -35,7 +35,9 @@ def models(folder: Path) -> list[dict[str, Any]]:
 
 def start_server(folder: Path, *settings: str) -> Server:
     """All roles in one process, with every kind of model."""
-    return Server("all", folder, f"models={toml(models(folder))}", f"server.models_dir={folder / 'models'}", *settings)
+    own = [f"models={toml(models(folder))}", f"server.models_dir={folder / 'models'}"]
+    # room for a thousand jobs at once
+    return Server("all", folder, *own, "queue.cap=2000", "queue.tenant_cap=2000", *settings)
 
 
 def toml(tables: list[dict[str, Any]]) -> str:

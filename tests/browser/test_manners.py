@@ -1,12 +1,13 @@
 """How the pages behave: no barriers, no haste, no weight, and nothing that is told becomes markup."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.browser.conftest import visiting
-from tests.browser.site import ECHO, MARKUP
+from tests.browser.site import MARKUP
 from tests.browser.test_operating import background, state_of
 from tests.clients import node
 from tests.end_to_end.process import Server, eventually
@@ -106,19 +107,9 @@ def test_a_thousand_jobs_do_not_make_the_dashboard_stutter(browser: "Browser", s
 
 def _thousand(server: Server) -> None:
     """Failed jobs are kept, and so a thousand of them are in the list."""
-    import asyncio
-
-    import aiohttp
-
-    async def queue() -> None:
-        body = {"url": "/completion", "body": {"model": ECHO, "prompt": "[[fail enough]]a"}}
-        async with aiohttp.ClientSession() as client:
-            for _ in range(40):
-                answers = await asyncio.gather(*(client.post(f"{server.url}/v1/jobs", json=body) for _ in range(25)))
-                assert all(answer.status in {202, 429, 503} for answer in answers)
-                await asyncio.sleep(0.1)
-
-    asyncio.run(queue())
+    with ThreadPoolExecutor(8) as several:
+        for job in several.map(lambda _: background(server, "[[fail enough]]a"), range(1000)):
+            assert job
 
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -43,7 +43,7 @@ function guessed(job) {
 }
 
 function show(job) {
-  fill($("#state"), badge(job.state));
+  fill($("#job-state"), badge(job.state));
   const end = job.ended ?? null;
   const facts = [["Model", job.model], ["Priority", job.priority], job.tenant ? ["Tenant", job.tenant] : null, ["Attempts", `${job.attempts}${job.crashes ? `, ${job.crashes} lost` : ""}`],
     job.position !== undefined && job.position !== null ? ["Ahead of it", `${job.position}${job.eta ? `, about ${lasted(job.eta * 1000)}` : ""}`] : null,

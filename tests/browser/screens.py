@@ -1,0 +1,166 @@
+"""The pictures of docs/images: each page, light and dark, on a desktop and on a phone.
+
+`scripts/test-browser --pictures` makes all of them; names after that choose pages: `--pictures dashboard chat`.
+"""
+
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tests.browser.conftest import CHROMIUM
+from tests.browser.site import ECHO, TEXT, start_server
+from tests.browser.test_operating import background
+from tests.end_to_end.process import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FOLDER = Path(__file__).parent.parent.parent / "docs" / "images"
+MOST_BYTES = 150_000
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+
+
+def chat(page: "Page", _: Server) -> None:
+    """A conversation with an answer."""
+    page.get_by_label("Model", exact=True).select_option(TEXT)
+    page.locator("#chat-temperature").fill("0")
+    page.get_by_label("Your message").fill("What is the capital of France, and what is it known for?")
+    page.keyboard.press("Enter")
+    page.locator(".stats").wait_for()
+    page.get_by_label("Your message").blur()
+
+
+def completion(page: "Page", _: Server) -> None:
+    """A text, and what else could have come in one place."""
+    page.get_by_label("Model", exact=True).select_option(TEXT)
+    page.locator("#completion-n_predict").fill("32")
+    page.locator("#completion-seed").fill("3")
+    page.get_by_role("button", name="Continue the text").click()
+    page.locator("#completion-rate").get_by_text("tokens/s").wait_for()
+    page.locator("#tokens .t").nth(6).click()
+    page.mouse.move(0, 0)
+
+
+def images(page: "Page", _: Server) -> None:
+    """Some pictures."""
+    page.get_by_role("option", name="Euler", exact=True).wait_for(state="attached")
+    for seed, words in ((3, "a yellow star on a blue background"), (5, "a green tree"), (7, "a big red heart")):
+        page.locator("#image-prompt").fill(words)
+        page.locator("#image-seed").fill(str(seed))
+        page.get_by_role("button", name="Draw", exact=True).click()
+        page.get_by_role("button", name="Draw", exact=True).wait_for()
+    page.locator("#gallery img").nth(2).wait_for()
+
+
+def inpainting(page: "Page", server: Server) -> None:
+    """A mask that is being painted."""
+    images(page, server)
+    page.get_by_role("button", name="Paint a mask").first.click()
+    box = page.get_by_role("application").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.25)
+    page.mouse.down()
+    for x, y in ((0.35, 0.2), (0.5, 0.3), (0.62, 0.24)):
+        page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=4)
+    page.mouse.up()
+
+
+def embeddings(page: "Page", _: Server) -> None:
+    """Texts, compared."""
+    page.get_by_label("Model", exact=True).select_option(TEXT)
+    page.get_by_role("button", name="Compare").click()
+    page.locator(".likeness td").first.wait_for()
+
+
+def dashboard(page: "Page", server: Server) -> None:
+    """With something going on."""
+    page.get_by_text("Live, as of").wait_for()
+    background(server, "[[sleep 0.5]][[tokens 60]]one two", ECHO)
+    page.wait_for_timeout(1500)
+
+
+def job(page: "Page", server: Server) -> None:
+    """One that failed."""
+    name = background(server, "[[sleep 0.2]][[after 3 retry the disk is full]]one two three four five")
+    page.wait_for_timeout(6000)
+    page.goto(f"/jobs/{name}")
+    page.locator("#timeline li").nth(3).wait_for()
+
+
+def nothing(page: "Page", _: Server) -> None:
+    """The page as it opens."""
+    page.wait_for_timeout(400)
+
+
+SHOTS: dict[str, tuple[str, Callable[["Page", Server], None]]] = {
+    "chat": ("/", chat),
+    "completion": ("/#completion", completion),
+    "images": ("/#images", images),
+    "inpainting": ("/#images", inpainting),
+    "embeddings": ("/#embeddings", embeddings),
+    "dashboard": ("/dashboard", dashboard),
+    "models": ("/models", nothing),
+    "keys": ("/keys", nothing),
+    "usage": ("/usage", nothing),
+    "job": ("/dashboard", job),
+    "sign-in": ("/sign-in", nothing),
+}
+
+
+def busy(server: Server) -> None:
+    """Work for the charts."""
+    for number in range(12):
+        server.post("/completion", {"model": TEXT, "prompt": "Once upon a time", "n_predict": 8 + number * 2})
+        if number % 3 == 0:
+            server.post("/v1/images/generations", {"prompt": "a red boat", "steps": 4})
+            background(server, f"[[fail there is no room for {number} more]]a")
+
+
+def saved(shot: bytes, path: Path) -> None:
+    """As few colours as a page needs, so that the file stays small."""
+    picture = Image.open(io.BytesIO(shot)).convert("RGB")
+    for colours in (256, 128, 64):
+        picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size < MOST_BYTES:
+            return
+    sys.exit(f"{path} has {path.stat().st_size} bytes")
+
+
+def main(names: list[str]) -> None:
+    """Takes the pictures."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        server = start_server(Path(folder))
+        try:
+            server.ready(120)
+            busy(server)
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            for scheme in ("light", "dark"):
+                for kind, (width, height) in SIZES.items():
+                    for name in names or SHOTS:
+                        path, act = SHOTS[name]
+                        context = browser.new_context(
+                            base_url=server.url, viewport={"width": width, "height": height}, color_scheme=scheme
+                        )
+                        page = context.new_page()
+                        page.goto(path)
+                        page.get_by_text("Ready", exact=True).wait_for()
+                        act(page, server)
+                        page.wait_for_timeout(250)
+                        saved(page.screenshot(), FOLDER / f"{name}-{scheme}-{kind}.png")
+                        context.close()
+                        print(name, scheme, kind, time.strftime("%X"), flush=True)
+            browser.close()
+        finally:
+            server.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

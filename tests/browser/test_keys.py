@@ -1,0 +1,101 @@
+"""Signing in, and keys that are made, rotated and revoked."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.conftest import Watch, visiting
+from tests.browser.site import ECHO, toml
+from tests.end_to_end.process import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAME = "<img src=x onerror=alert(1)>"
+BOSS = {"name": NAME, "token": "boss-key", "scopes": ["text", "images", "admin"]}
+GAME = {"name": "game", "token": "game-key", "tenant": "studio"}
+
+
+@pytest.fixture(scope="module")
+def locked(browser: "Browser") -> Iterator[Server]:
+    """A server that wants keys, one of which has markup for a name."""
+    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
+    server = Server("all", folder, f"models={toml([{'name': ECHO, 'backend': 'echo'}])}", f"keys={toml([BOSS, GAME])}")
+    try:
+        yield server.ready()
+    finally:
+        server.close()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def visit(browser: "Browser", locked: Server) -> Iterator[tuple["Page", Watch]]:
+    with visiting(browser, locked.url) as visit:
+        yield visit
+
+
+def enter(page: "Page", key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_a_key_leads_to_where_one_wanted_to_go(visit: tuple["Page", Watch]) -> None:
+    """A wrong one is told; the cookie is out of scripts' reach; signing out ends it."""
+    page, seen = visit
+    seen.expected = ["401"]
+    page.goto("/models")
+    enter(page, "wrong")
+    page.get_by_role("alert").get_by_text("not known").wait_for()
+    enter(page, "boss-key")
+    page.get_by_role("heading", name="Models").wait_for()
+    page.get_by_role("row").filter(has_text=ECHO).wait_for()
+    assert page.evaluate("document.cookie") == ""
+    assert "boss-key" not in page.content()
+    [cookie] = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    page.goto("/dashboard")
+    page.get_by_role("heading", name="Sign in").wait_for()
+
+
+def test_what_is_asked_by_cookie_is_answered(visit: tuple["Page", Watch]) -> None:
+    """The playground works as without keys, and its code names a key."""
+    page, _ = visit
+    page.goto("/")
+    enter(page, "game-key")
+    page.get_by_label("Your message").fill("hello you")
+    page.keyboard.press("Enter")
+    page.get_by_role("article", name="Answer").get_by_text("hello you").wait_for()
+    page.locator(".stats").wait_for()
+    assert page.get_by_role("link", name="Dashboard").count() == 0
+    place = page.locator("#chat-code")
+    place.get_by_text("The same from your program").click()
+    assert "$VELESIO_KEY" in place.get_by_label("The request as code").inner_text()
+
+
+def test_a_page_that_the_key_is_not_for_says_so(visit: tuple["Page", Watch]) -> None:
+    """With a way on."""
+    page, seen = visit
+    seen.expected = ["403"]
+    page.goto("/dashboard")
+    enter(page, "game-key")
+    page.get_by_role("heading", name="This key may not do that").wait_for()
+    page.get_by_role("link", name="Sign in with another key").click()
+    enter(page, "boss-key")
+    page.get_by_role("heading", name="Playground").wait_for(state="attached")
+
+
+def test_a_keys_name_is_shown_as_text(visit: tuple["Page", Watch]) -> None:
+    """Also where it stands in an attribute."""
+    page, _ = visit
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    page.goto("/keys")
+    enter(page, "boss-key")
+    page.get_by_role("heading", name="Keys").wait_for()
+    assert NAME in (page.get_by_role("button", name="Sign out").get_attribute("title") or "")
+    assert page.locator("img").count() == 0
