@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import logging, structlog
 from velesio import logs
@@ -42,3 +44,24 @@ def test_the_console_form_is_for_people() -> None:
     first = lines("console")[0]
     assert "own" in first
     assert "job_id=j1" in first
+
+
+CONTENT = """
+import logging
+from velesio import logs
+from velesio.config import LogSection
+logs.configure(LogSection(level={level!r}, format="json"))
+logging.getLogger(logs.CONTENT).debug("request body: %s", "a secret")
+logging.getLogger("asyncio").debug("a library's secret")
+logging.getLogger("velesio.test").debug("own")
+"""
+
+
+@pytest.mark.parametrize(
+    ("level", "events"), [("info", []), ("debug", ["own"]), ("debug-content", ["request body: a secret", "own"])]
+)
+def test_what_clients_say_has_a_level_of_its_own(level: str, events: list[str]) -> None:
+    """It has to be asked for by name; `debug` does not show it, and libraries that may quote it are quieter."""
+    script = [sys.executable, "-c", CONTENT.format(level=level)]
+    answer = subprocess.run(script, capture_output=True, text=True, check=True, timeout=60)
+    assert [json.loads(line)["event"] for line in answer.stderr.splitlines()] == events

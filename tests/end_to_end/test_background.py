@@ -1,12 +1,15 @@
 """Background jobs across the deaths of everybody who had to do with them."""
 
 import json
+import queue as queues
 import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 from tests.end_to_end.process import Server, Start, eventually
@@ -99,3 +102,38 @@ def test_a_job_survives_a_restart_of_everything(start: Start) -> None:
     assert (status, json.loads(result)["content"]) == (200, expected(120))
     found = eventually(lambda: json.loads(second.get(f"/v1/jobs/{job}")[1]))
     assert (found["state"], found["crashes"], found["attempts"]) == ("done", 0, 1)
+
+
+def test_a_webhook_is_told_though_its_gateway_was_killed(broker_url: str, start: Start) -> None:
+    """The gateway that took the request dies by kill -9 before the job ends; another one tells the webhook."""
+    told: queues.Queue[tuple[str, Any]] = queues.Queue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told.put((self.headers["webhook-id"], json.loads(body)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    hook = HTTPServer(("127.0.0.1", 0), Hook)
+    Thread(target=hook.serve_forever, daemon=True).start()
+    try:
+        to = ('webhooks.hosts=["127.0.0.1:*"]', "webhooks.private=true", "webhooks.secret=" + "s" * 24)
+        common = (f"redis.url={broker_url}", *QUICK, *ECHO, *to)
+        start("worker", *common)
+        first, second = start("gateway", *common).ready(), start("gateway", *common).ready()
+        asked = {"url": "/completion", "body": {"prompt": f"[[tokens 40]] {WORDS}"}}
+        asked["webhook"] = f"http://127.0.0.1:{hook.server_port}/"
+        status, job = first.post("/v1/jobs", asked)
+        assert status == 202, job
+        first.kill()
+        name, message = told.get(timeout=20)
+        assert name == f"msg_{job['id']}_1"
+        assert (message["type"], message["data"]["id"]) == ("job.completed", job["id"])
+        assert second.get(f"/v1/jobs/{job['id']}/result")[0] == 200
+    finally:
+        hook.shutdown()
+        hook.server_close()

@@ -1,6 +1,7 @@
 """From params to events: queues the jobs of one request, gives their events, cancels what nobody waits for."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,6 +34,7 @@ from velesio.http.gateway import (
     LLAMACPP,
     QUEUED,
     SCALES,
+    TALK,
     Gateway,
     Memory,
     port_name,
@@ -60,6 +62,8 @@ from velesio.queue.registry import Registry
 from velesio.states import overall
 
 log = structlog.get_logger("velesio.http")
+content = logging.getLogger("velesio.content")
+"""As that of `velesio.http.wire`."""
 
 Numbered = tuple[int, Event]
 """An event with the index of the job that it is of."""
@@ -201,6 +205,7 @@ async def answers_to(request: web.Request, jobs: Sequence[Job]) -> AsyncIterator
     async with AsyncExitStack() as stack:
         watches = [await stack.enter_async_context(gateway.inbox.watch(job)) for job in jobs]
         answers = Answers(jobs, watches, open_jobs, request[ARRIVED])
+        answers.memory = request.get(TALK)
         gateway.began(answers, request[CREDENTIAL].id)
         stack.callback(gateway.ended, answers)
         stack.push_async_callback(_cancel_open, gateway, open_jobs)
@@ -359,6 +364,8 @@ class Answers:
                 continue
             if isinstance(event, Completed):
                 self.results[index] = event.result
+                if content.isEnabledFor(logging.DEBUG) and isinstance(event.result, TextResult):
+                    content.debug("answer: %s", event.result.text)
                 del self._open[index]
             elif isinstance(event, Failed | Cancelled):
                 del self._open[index]

@@ -73,7 +73,6 @@ async def answers_to(
     key = key_of(request)
     context = _answers_of(request, jobs, key, first, origin) if key else dispatch.answers_to(request, jobs)
     async with context as answers:
-        answers.memory = None if REPLAYED in request else request.get(TALK)
         yield answers
 
 
@@ -101,6 +100,7 @@ async def _answers_of(
             stack.push_async_callback(each.close)
         known = [msgspec.structs.replace(job, id=ticket.id) for job, ticket in zip(jobs, tickets, strict=True)]
         answers = Answers(known, followed, {index: job.id for index, job in enumerate(known)}, request[ARRIVED])
+        answers.memory = None if REPLAYED in request else request.get(TALK)
         gateway.began(answers, request[CREDENTIAL].id)
         stack.callback(gateway.ended, answers)
         stack.push_async_callback(answers.close)

@@ -38,7 +38,7 @@ PREFIX = "whsec_"
 OPTION = "webhooks.hosts"
 _PAUSE = 0.5
 _AT_ONCE = 16
-_SPARE = 20.0
+_SPARE = 5.0
 """Seconds beyond the time for one try after which another gateway tries."""
 _TYPES = {"done": "job.completed", "failed": "job.failed", "cancelled": "job.cancelled"}
 

@@ -89,10 +89,11 @@ async def read_bytes(request: web.Request, limit: int, option: str = "server.max
         raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted ({option})")
     body = bytearray()
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise BodyTooLarge(f"the body has more than {limit} bytes, the most that is accepted ({option})")
+        async with in_time(request):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise BodyTooLarge(f"the body has more than {limit} bytes, the most that is accepted ({option})")
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         reason = " ".join(str(error).split()).removeprefix("400, message: ")
         raise BadRequest(f"the body cannot be read: {reason}") from None
