@@ -391,5 +391,5 @@ def _measure(model: str, result: Result) -> None:
         metrics.child(metrics.decode_seconds, model).observe(timings.predicted_ms / 1000)
     elif isinstance(result, ImageResult):
         metrics.child(metrics.images, model).inc(len(result.pictures))
-        steps = result.facts.get("Steps", 0)
-        metrics.child(metrics.image_steps, model).inc(len(result.pictures) * steps)
+        steps = str(result.facts.get("Steps", 0))
+        metrics.child(metrics.image_steps, model).inc(len(result.pictures) * int(steps) if steps.isdecimal() else 0)
