@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import structlog
 from aiohttp import web
+from prometheus_client import REGISTRY
 
-from velesio import __version__, catalogue, metrics, notify, tracing
+from velesio import __version__, catalogue, gpu_metrics, metrics, notify, tracing
 from velesio.config import Config, MonitoringSection
 from velesio.errors import BrokerUnavailable, ConfigError
 from velesio.http import app, first_key, listening, monitoring
@@ -42,11 +43,13 @@ _SWITCH_INTERVAL = 0.001
 
 
 class StopSignal:
-    """SIGTERM or SIGINT: the first asks for a drain, the second for an end at once."""
+    """SIGTERM or SIGINT: the first asks for a drain, the second for an end at once. What cannot go on drains too."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurried = asyncio.Event()
+        self.failed = False
+        """Whether a part of the process has died."""
         self._signalled = False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,9 +64,24 @@ class StopSignal:
             self._signalled = True
             self.asked.set()
 
+    def fail(self, part: str, error: BaseException) -> None:
+        """A part without which the process is of no use has died: whoever watches the process starts it anew."""
+        log.critical("a part has died; draining", part=part, exc_info=error)
+        self.failed = True
+        self.asked.set()
+
+    def watch(self, task: "asyncio.Task[Any]") -> None:
+        """Has the process end if `task` raises."""
+
+        def ended(task: "asyncio.Task[Any]") -> None:
+            if not task.cancelled() and (error := task.exception()):
+                self.fail(task.get_name(), error)
+
+        task.add_done_callback(ended)
+
 
 async def serve(config: Config, role: Role) -> int:
-    """Runs a role until a signal; answers the exit status.
+    """Runs a role until a signal; answers the exit status: 1 if a part of it died, else 0.
 
     Raises:
         ConfigError: naming what is wrong and the remedy.
@@ -85,8 +103,8 @@ async def serve(config: Config, role: Role) -> int:
         await stop.asked.wait()
     log.info("stopped")
     if worker is not None and worker.hung:
-        _leave_hung_threads()
-    return 0
+        _leave_hung_threads(int(stop.failed))
+    return int(stop.failed)
 
 
 async def _connected(config: Config, role: Role, stop: StopSignal, stack: AsyncExitStack) -> Broker | None:
@@ -140,21 +158,28 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
     def conclude(job_id: str) -> None:
         worker.conclude(job_id)
 
-    leases = Leases(broker, publisher, worker_id, abort, told_to_leave, on_wish=fulfil, on_enough=conclude)
+    def died(error: BaseException) -> None:
+        stop.fail("heartbeat", error)
+
+    leases = Leases(
+        broker, publisher, worker_id, abort, told_to_leave, on_wish=fulfil, on_enough=conclude, on_death=died
+    )
     keep_alives = {model.name: model.keep_alive for model in config.models if model.keep_alive is not None}
     worker = Worker(config.worker, backends, leases, publisher, keep_alives)
     worker.monitoring = _advertised(config.monitoring, role)
+    gpu_metrics.register(REGISTRY)
     if not worker.residency.cards:
         raise ConfigError(_nothing_to_serve(config))
     worker.advertise()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     await leases.start()
     stack.push_async_callback(leases.close)
-    running = asyncio.create_task(worker.run())
+    running = asyncio.create_task(worker.run(), name="worker")
+    stop.watch(running)
 
     async def drain() -> None:
         await worker.drain(config.server.drain_timeout, stop.hurried)
-        await running
+        await asyncio.wait({running})
         await leases.close()
         log.info("worker has left", id=worker_id)
 
@@ -215,6 +240,7 @@ async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopS
         webhooks=config.webhooks,
         fetch=config.fetch,
         sessions=config.sessions,
+        downloads=config.downloads,
     )
     roster = Roster(broker, gateway.enrol)
     await roster.start()
@@ -283,8 +309,8 @@ def _measuring_lag() -> Iterator[None]:
         task.cancel()
 
 
-def _leave_hung_threads() -> None:
+def _leave_hung_threads(status: int) -> None:
     """Ends a process whose engine's thread never returns: the interpreter would wait for it for ever."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
