@@ -27,10 +27,17 @@ MOST_BYTES = 150_000
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
 
+def put(page: "Page", field: str, value: str) -> None:
+    """Fills a field, also where it is folded away."""
+    page.locator(field).evaluate(
+        "(field, value) => { field.value = value; field.dispatchEvent(new Event('input')); }", value
+    )
+
+
 def chat(page: "Page", _: Server) -> None:
     """A conversation with an answer."""
     page.get_by_label("Model", exact=True).select_option(TEXT)
-    page.locator("#chat-temperature").fill("0")
+    put(page, "#chat-temperature", "0")
     page.get_by_label("Your message").fill("What is the capital of France, and what is it known for?")
     page.keyboard.press("Enter")
     page.locator(".stats").wait_for()
@@ -40,8 +47,8 @@ def chat(page: "Page", _: Server) -> None:
 def completion(page: "Page", _: Server) -> None:
     """A text, and what else could have come in one place."""
     page.get_by_label("Model", exact=True).select_option(TEXT)
-    page.locator("#completion-n_predict").fill("32")
-    page.locator("#completion-seed").fill("3")
+    put(page, "#completion-n_predict", "32")
+    put(page, "#completion-seed", "3")
     page.get_by_role("button", name="Continue the text").click()
     page.locator("#completion-rate").get_by_text("tokens/s").wait_for()
     page.locator("#tokens .t").nth(6).click()
@@ -53,7 +60,7 @@ def images(page: "Page", _: Server) -> None:
     page.get_by_role("option", name="Euler", exact=True).wait_for(state="attached")
     for seed, words in ((3, "a yellow star on a blue background"), (5, "a green tree"), (7, "a big red heart")):
         page.locator("#image-prompt").fill(words)
-        page.locator("#image-seed").fill(str(seed))
+        put(page, "#image-seed", str(seed))
         page.get_by_role("button", name="Draw", exact=True).click()
         page.get_by_role("button", name="Draw", exact=True).wait_for()
     page.locator("#gallery img").nth(2).wait_for()
@@ -127,7 +134,9 @@ def saved(shot: bytes, path: Path) -> None:
     """As few colours as a page needs, so that the file stays small."""
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
     for colours in (256, 128, 64):
-        picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
         if path.stat().st_size < MOST_BYTES:
             return
     sys.exit(f"{path} has {path.stat().st_size} bytes")
@@ -153,6 +162,7 @@ def main(names: list[str]) -> None:
                         page.goto(path)
                         page.get_by_text("Ready", exact=True).wait_for()
                         act(page, server)
+                        page.evaluate("scrollTo(0, 0)")
                         page.wait_for_timeout(250)
                         saved(page.screenshot(), FOLDER / f"{name}-{scheme}-{kind}.png")
                         context.close()

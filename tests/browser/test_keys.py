@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.conftest import Watch, visiting
 from tests.browser.site import ECHO, toml
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -99,3 +99,40 @@ def test_a_keys_name_is_shown_as_text(visit: tuple["Page", Watch]) -> None:
     page.get_by_role("heading", name="Keys").wait_for()
     assert NAME in (page.get_by_role("button", name="Sign out").get_attribute("title") or "")
     assert page.locator("img").count() == 0
+
+
+def test_a_key_is_made_rotated_and_revoked(visit: tuple["Page", Watch], locked: Server) -> None:
+    """It is shown once and works at once; revoked, it is refused. Its name, which looks like markup, is text."""
+    page, _ = visit
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    page.goto("/keys")
+    enter(page, "boss-key")
+    page.get_by_role("button", name="New key").click()
+    page.get_by_label("Name").fill("<b>ada</b>")
+    page.get_by_label("Tenant").fill("studio")
+    page.get_by_label("Pictures").uncheck()
+    page.get_by_label("Ends after").select_option("30 days")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.locator("#secret").inner_text()
+    assert key.startswith("vk_")
+    assert asks(locked, key) == 200
+    page.get_by_role("button", name="I have it").click()
+    assert key not in page.content()
+    row = page.get_by_role("row").filter(has_text="<b>ada</b>")
+    row.get_by_text("live").wait_for()
+    assert row.locator("b").count() == 0
+    row.get_by_role("button", name="Rotate").click()
+    page.get_by_role("button", name="Rotate it").click()
+    page.get_by_role("heading", name="Keep the new secret").wait_for()
+    second = page.locator("#secret").inner_text()
+    eventually(lambda: asks(locked, second) == 200)
+    page.get_by_role("button", name="I have it").click()
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Revoke it").click()
+    row.get_by_text("revoked").wait_for()
+    eventually(lambda: asks(locked, key) == asks(locked, second) == 401, within=2)
+
+
+def asks(server: Server, key: str) -> int:
+    """What a request with the key gets."""
+    return server.get("/v1/models", {"Authorization": f"Bearer {key}"})[0]

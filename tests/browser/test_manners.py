@@ -86,19 +86,20 @@ def test_a_first_visit_is_light_and_quick(browser: "Browser", server: Server, pa
 
 
 def test_a_thousand_jobs_do_not_make_the_dashboard_stutter(browser: "Browser", server: Server) -> None:
-    """Shown all at once while others come: no task of the page takes longer than 100 ms; the best of three."""
+    """Looked through to the last while others come: no task of the page takes longer than 100 ms; the best of three."""
     _thousand(server)
     worst = []
     for _ in range(3):
         with visiting(browser, server.url) as (page, _):
             page.add_init_script(LONG_TASKS)
             page.goto("/dashboard")
-            page.get_by_role("button", name="Show all").click()
-            page.locator("#jobs tr").nth(900).wait_for(state="attached")
-            for _ in range(3):
+            page.get_by_text("of 1,000").wait_for()
+            for _ in range(9):
                 background(server, "one more")
+                page.get_by_role("button", name="Older").click()
                 page.mouse.wheel(0, 3000)
-                page.wait_for_timeout(300)
+            page.get_by_text("901 to").wait_for()
+            page.wait_for_timeout(1200)
             worst.append(max(page.evaluate("window.longest"), default=0))
         if worst[-1] <= 100:
             break
@@ -115,8 +116,9 @@ def _thousand(server: Server) -> None:
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
-def test_what_is_told_is_shown_as_text(page: "Page", server: Server) -> None:
+def test_what_is_told_is_shown_as_text(page: "Page", server: Server, watch: list[str]) -> None:
     """Prompts, answers, names of models, reasons of failures: none becomes an element, none runs."""
+    watch.append("404")
     page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
     page.goto("/")
     page.get_by_label("Model", exact=True).select_option(MARKUP)

@@ -1,7 +1,10 @@
 """What operators do: jobs, models, workers, and what becomes of the pages when the server restarts."""
 
+import json
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,6 @@ def background(server: Server, prompt: str, model: str = ECHO) -> str:
 
 
 def state_of(server: Server, job: str) -> Any:
-    import json
 
     return json.loads(server.get(f"/v1/jobs/{job}")[1])["state"]
 
@@ -147,3 +149,40 @@ def test_a_restart_is_survived(browser: "Browser", tmp_path: Path) -> None:
                 second.close()
     finally:
         first.close()
+
+
+def test_a_model_is_fetched_while_one_watches(page: "Page", server: Server) -> None:
+    """From an address, into the folder that its name suggests; what cannot be had says why."""
+    files = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    threading.Thread(target=files.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{files.server_port}"
+    try:
+        page.goto("/models")
+        page.get_by_label("Address").fill(f"{address}/tiny.gguf")
+        page.get_by_role("button", name="Fetch", exact=True).click()
+        item = page.get_by_role("listitem").filter(has_text="tiny.gguf")
+        item.get_by_text("done").wait_for()
+        assert (server.folder / "models" / "text" / "tiny.gguf").read_bytes() == Files.content
+        page.get_by_label("Address").fill(f"{address}/gone.gguf")
+        page.get_by_role("button", name="Fetch", exact=True).click()
+        page.get_by_role("listitem").filter(has_text="gone.gguf").get_by_text("failed").wait_for()
+    finally:
+        files.shutdown()
+        files.server_close()
+
+
+class Files(BaseHTTPRequestHandler):
+    """One file, and nothing else."""
+
+    content = b"weights" * 1000
+
+    def do_GET(self) -> None:
+        """The file."""
+        found = self.path == "/tiny.gguf"
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(self.content) if found else 0))
+        self.end_headers()
+        self.wfile.write(self.content if found else b"")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""

@@ -1,6 +1,6 @@
 // Chat: a conversation with a model, whose answers stream in and can be stopped, made again, continued and edited.
 
-import { Offline, events } from "./api.js";
+import { Offline, ask, events } from "./api.js";
 import { $, button, copy, empty, fill, h, icon, say } from "./dom.js";
 import { rendered } from "./markdown.js";
 import { TEXT, panel } from "./parameters.js";
@@ -24,8 +24,10 @@ export function start({ model }) {
     ...given.map((turn) => ({ role: turn.role, content: turn.text })),
   ];
   const sample = () => {
-    const given = talks.current.turns.at(-1)?.role === "assistant" ? talks.current.turns.slice(0, -1) : talks.current.turns;
-    return { path: PATH, stream: true, body: { ...asked(messages(given.length ? given : [{ role: "user", text: text.value || "Hello!" }])), stream: true } };
+    const { turns: all, session, id } = talks.current;
+    const given = all.at(-1)?.role === "assistant" ? all.slice(0, -1) : all;
+    const sent = given.length ? given : [{ role: "user", text: text.value || "Hello!" }];
+    return { path: PATH, stream: true, body: { ...asked(messages(session ? sent.slice(-1) : sent)), ...(session ? { session_id: id } : {}), stream: true } };
   };
   const parameters = panel($("#chat-parameters"), TEXT, "chat", () => code());
   const code = snippets($("#chat-code"), sample);
@@ -34,10 +36,34 @@ export function start({ model }) {
   const select = $("#talks");
   $("#talk-tools").append(
     button("New conversation", () => { talks.begin(); open(); text.focus(); }, { kind: "plain little", glyph: "plus", bare: true }),
-    button("Delete this conversation", () => { stop(); talks.remove(); open(); }, { kind: "plain little", glyph: "bin", bare: true }),
+    button("Delete this conversation", () => { stop(); forget(talks.current); talks.remove(); open(); }, { kind: "plain little", glyph: "bin", bare: true }),
   );
   select.addEventListener("change", () => { stop(); talks.choose(select.value); open(); });
   system.addEventListener("input", () => { talks.current.system = system.value; talks.keep(); code(); });
+
+  const session = $("#session");
+  session.addEventListener("change", () => {
+    talks.current.session = session.checked;
+    if (!session.checked) forget(talks.current);
+    talks.keep();
+    code();
+  });
+
+  // Has the server forget a conversation; it need not know it.
+  async function forget(talk) {
+    if (talk.known === undefined) return;
+    talk.known = undefined;
+    await ask("DELETE", `/v1/sessions/${talk.id}`).catch(() => {});
+  }
+
+  // What has to be sent for an answer to the last turn of a talk: all of it, or where the server remembers, the new part.
+  async function due(talk, begun) {
+    const given = begun ? talk.turns : talk.turns.slice(0, -1);
+    if (!talk.session || begun) return asked(messages(given));
+    const fresh = talk.known === given.length - 1;
+    if (!fresh) await forget(talk);
+    return { ...asked(messages(fresh ? given.slice(-1) : given)), session_id: talk.id };
+  }
 
   function listed() {
     fill(select, talks.all.map((talk) => h("option", { value: talk.id }, titleOf(talk))));
@@ -48,6 +74,7 @@ export function start({ model }) {
     stop();
     listed();
     system.value = talks.current.system;
+    session.checked = Boolean(talks.current.session);
     draw();
     code();
   }
@@ -150,8 +177,7 @@ export function start({ model }) {
       if (pinned) turns.scrollTop = turns.scrollHeight;
     });
     try {
-      const given = messages(begun ? talk.turns : talk.turns.slice(0, -1));
-      for await (const { data } of events(PATH, { ...asked(given), stream: true, timings_per_token: true, stream_options: { include_usage: true } }, { signal: control.signal })) {
+      for await (const { data } of events(PATH, { ...await due(talk, begun), stream: true, timings_per_token: true, stream_options: { include_usage: true } }, { signal: control.signal })) {
         take(data, turn, clock);
         paint();
       }
@@ -161,6 +187,9 @@ export function start({ model }) {
     }
     paint.cancel();
     turn.stats = stats(clock);
+    // Only a whole answer is a turn of the server's session.
+    if (talk.session && !begun && (turn.end === "stop" || turn.end === "length")) talk.known = talk.turns.length;
+    else if (talk.known !== undefined) talk.known = -1;
     talks.keep();
     if (running === control) {
       running = null;

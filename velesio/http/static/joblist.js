@@ -1,4 +1,4 @@
-// Job list: up to a thousand jobs, kept current by the feed, of which as many are in the page as somebody wants to see.
+// Job list: up to a thousand jobs, kept current by the feed, a hundred at a time.
 
 import { get, post } from "./api.js";
 import { $, button, confirmed, empty, fill, h, say, toast } from "./dom.js";
@@ -9,7 +9,6 @@ import { badge } from "./states.js";
 const WHICH = { all: "All", running: "Running", queued: "Waiting", failed: "Failed", done: "Completed", cancelled: "Cancelled" };
 const MOST = 1000;
 const PAGE = 100;
-const CHUNK = 50;
 const AGAIN = 30_000;
 const OPEN = new Set(["running", "queued", "scheduled"]);
 
@@ -17,19 +16,23 @@ export class JobList {
   constructor() {
     this.which = "all";
     this.jobs = new Map();
-    this.shown = PAGE;
+    this.page = 0;
     this.rows = new Rows($("#jobs"), (job) => job.id, (job) => this.row(job));
     this.buttons = Object.entries(WHICH).map(([name, title]) => h("button", { type: "button", "data-which": name, onclick: () => this.choose(name) }, title));
     fill($("#which"), this.buttons);
     this.requeue = button("Requeue all failed", () => this.requeueAll(), { kind: "little", glyph: "again" });
     fill($("#jobs-tools"), this.requeue);
+    this.place = h("span", { class: "quiet small", role: "status" });
+    this.newer = button("Newer", () => this.turn(-1), { kind: "plain little" });
+    this.older = button("Older", () => this.turn(1), { kind: "plain little" });
+    fill($("#jobs-more"), this.newer, this.place, this.older);
     setInterval(() => { if (!document.hidden) this.load(); }, AGAIN);
     this.mark();
   }
 
   choose(name) {
     this.which = name;
-    this.shown = PAGE;
+    this.page = 0;
     this.mark();
     this.load();
   }
@@ -65,20 +68,23 @@ export class JobList {
   draw() {
     const states = this.states();
     const fit = [...this.jobs.values()].filter((job) => !states.length || states.includes(job.state)).sort((a, b) => b.queued - a.queued).slice(0, MOST);
-    this.total = fit.length;
-    const now = fit.slice(0, this.shown);
-    // Many new rows at once come in chunks, so that the page stays quick.
-    const begun = Math.max(this.rows.known.size, CHUNK);
-    const first = now.slice(0, begun + CHUNK);
-    this.rows.set(first, h("tr", {}, h("td", { colspan: 9 }, empty("list", this.which === "failed" ? "Nothing has failed" : "No jobs here", this.which === "failed" ? "Jobs that cannot be done are kept here for a week, with the reason, and can be queued again." : "They appear as soon as somebody asks for something."))));
-    if (first.length < now.length) requestAnimationFrame(() => this.draw());
-    say($("#jobs-count"), this.total ? `${count(this.total)}${this.total === MOST ? " or more" : ""}` : "");
-    const more = $("#jobs-more");
-    more.hidden = this.shown >= this.total;
-    if (!more.hidden) {
-      fill(more, button(`Show ${count(Math.min(PAGE, this.total - this.shown))} more`, () => { this.shown += PAGE; this.draw(); }, { kind: "plain little" }),
-        button(`Show all ${count(this.total)}`, () => { this.shown = MOST; this.draw(); }, { kind: "plain little" }));
-    }
+    const pages = Math.max(1, Math.ceil(fit.length / PAGE));
+    this.page = Math.min(this.page, pages - 1);
+    const begin = this.page * PAGE;
+    this.rows.set(fit.slice(begin, begin + PAGE), h("tr", {}, h("td", { colspan: 9 }, empty("list", this.which === "failed" ? "Nothing has failed" : "No jobs here",
+      this.which === "failed" ? "Jobs that cannot be done are kept here for a week, with the reason, and can be queued again." : "They appear as soon as somebody asks for something."))));
+    say($("#jobs-count"), fit.length ? `${count(fit.length)}${fit.length === MOST ? " or more" : ""}` : "");
+    $("#jobs-more").hidden = pages < 2;
+    say(this.place, `${count(begin + 1)} to ${count(Math.min(begin + PAGE, fit.length))} of ${count(fit.length)}`);
+    this.newer.disabled = this.page === 0;
+    this.older.disabled = this.page === pages - 1;
+  }
+
+  // A page further; the thousand would be too many rows at once for a table that changes each second.
+  turn(step) {
+    this.page += step;
+    this.draw();
+    $("#jobs-title").scrollIntoView({ block: "start" });
   }
 
   row(first) {

@@ -8,7 +8,7 @@ import { Rows } from "./rows.js";
 import { badge } from "./states.js";
 
 const PATH = "/admin/keys";
-const DAY = 86_400;
+const DAY = 86_400_000;
 const dialog = $("#make");
 const once = $("#once");
 const rows = new Rows($("#keys"), (key) => key.id || key.name, row);
@@ -20,7 +20,7 @@ $("#make-form").addEventListener("submit", make);
 async function load() {
   try {
     const told = await get(PATH);
-    rows.set(told.keys, h("tr", {}, h("td", { colspan: 8 }, empty("key", "No keys yet", keyed ? "Those of the configuration are not listed here." : "This machine is served without one. Make the first for a program, a colleague or a game."))));
+    rows.set(told.data, h("tr", {}, h("td", { colspan: 8 }, empty("key", "No keys yet", keyed ? "Those of the configuration are not listed here." : "This machine is served without one. Make the first for a program, a colleague or a game."))));
     $("#trouble").hidden = true;
   } catch (error) {
     fill($("#trouble"), h("p", { class: "note warn" }, error.message)).hidden = false;
@@ -34,7 +34,7 @@ async function make(event) {
   const body = {
     name: $("#key-name").value.trim(), tenant: $("#key-tenant").value.trim() || "default", scopes: $$("[name=scope]:checked").map((each) => each.value),
     models: $("#key-models").value.split(",").map((each) => each.trim()).filter(Boolean),
-    ...(days ? { expires: Date.now() / 1000 + days * DAY } : {}),
+    ...(days ? { expires: new Date(Date.now() + days * DAY).toISOString() } : {}),
   };
   try {
     const made = await post(PATH, body);
@@ -74,14 +74,14 @@ function row(first) {
       fill(models, h("span", { class: "clip mono" }, key.models.join(", ")));
       say(made, day(key.created));
       say(ends, key.expires ? clock(key.expires) : "never");
-      fill(actions, over || key.configured ? h("span", { class: "quiet small" }, key.configured ? "in the configuration" : "") : h("div", { class: "row end" }, rotate, revoke));
+      fill(actions, over ? null : h("div", { class: "row end" }, rotate, revoke));
     },
   };
 }
 
 async function act(key, action) {
   const words = {
-    rotate: [`Rotate ${key.name}?`, "It gets a new secret. The old one is good for another day, so that programs can change over.", "Rotate it"],
+    rotate: [`Rotate ${key.name}?`, "It gets a new secret. The last one stays good for a while (access.grace, a day by default), so that programs can change over.", "Rotate it"],
     revoke: [`Revoke ${key.name}?`, "Whoever uses it is refused from now on. This cannot be taken back.", "Revoke it"],
   }[action];
   if (!await confirmed(...words)) return;

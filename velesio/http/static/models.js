@@ -5,6 +5,7 @@ import { get, post } from "./api.js";
 import { $, button, empty, fill, h, say, toast } from "./dom.js";
 import { follow } from "./feed.js";
 import { bytes, count } from "./format.js";
+import { startPulls } from "./pulls.js";
 import { Rows } from "./rows.js";
 import { badge } from "./states.js";
 
@@ -70,6 +71,7 @@ async function look() {
 }
 
 if (admin) {
+  startPulls();
   follow((state, changed) => {
     if (changed.includes("models")) rows.set(state.models, nobody());
     $("#trouble").hidden = true;

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 const KINDS = {
   ready: "good", loaded: "good", done: "good", completed: "good", live: "good",
   running: "accent", loading: "accent", leased: "accent", first_text: "accent",
-  queued: "", scheduled: "warn", unloaded: "", sleeping: "", retried: "warn", released: "warn", requeued: "warn", quiet: "warn",
+  waiting: "", queued: "", scheduled: "warn", unloaded: "", sleeping: "", retried: "warn", released: "warn", requeued: "warn", quiet: "warn",
   failed: "bad", lost: "bad", cancelled: "", expired: "bad", revoked: "bad",
 };
 

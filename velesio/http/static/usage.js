@@ -1,6 +1,6 @@
 // Usage: what was used, by day and by key, as columns, as a table, and as a file for a spreadsheet.
 
-import "./frame.js";
+import { admin } from "./frame.js";
 import { get, send } from "./api.js";
 import { $, button, empty, fill, h, say, toast } from "./dom.js";
 import { count, lasted } from "./format.js";
@@ -15,11 +15,15 @@ const MEASURES = [
 let measure = 2;
 let days = [];
 let rows = [];
+let names = new Map();
+let by = "key";
 let at = -1;
 
 const buttons = MEASURES.map(([title], index) => h("button", { type: "button", onclick: () => { measure = index; draw(); } }, title));
 fill($("#measures"), buttons);
-fill($("#heads"), h("th", { scope: "col" }, "Key"), h("th", { scope: "col" }, "Tenant"), MEASURES.map(([title]) => h("th", { scope: "col", class: "number" }, title)));
+const groups = [["key", "By key"], ["model", "By model"]].map(([name, title]) => h("button", { type: "button", "data-by": name, onclick: () => { by = name; listed(); } }, title));
+fill($("#groups"), groups);
+fill($("#heads"), h("th", { scope: "col" }, "Name"), h("th", { scope: "col" }, "Tenant"), MEASURES.map(([title]) => h("th", { scope: "col", class: "number" }, title)));
 fill($("#csv"), button("Save as CSV", save, { glyph: "down" }));
 $("#days").addEventListener("change", load);
 
@@ -29,7 +33,8 @@ const query = () => `from=${since()}`;
 
 async function load() {
   try {
-    rows = (await get(`/usage?${query()}`)).rows;
+    rows = (await get(`/usage?${query()}`)).data;
+    if (admin) names = new Map((await get("/admin/keys")).data.map((key) => [key.id, key.name]));
     $("#trouble").hidden = true;
     days = Array.from({ length: Number($("#days").value) }, (_, back) => isoDay(Date.now() - back * 86_400_000)).reverse();
     draw();
@@ -57,7 +62,7 @@ function draw() {
   fill($("#totals"), MEASURES.map(([title, read, format]) => h("div", { class: "tile" }, h("dt", {}, title), h("dd", {}, format(sum(rows, read))))));
   buttons.forEach((each, index) => each.setAttribute("aria-pressed", index === measure));
   const [title, read, format] = MEASURES[measure];
-  const values = days.map((day) => sum(rows.filter((row) => row.day === day), read));
+  const values = days.map((day) => sum(rows.filter((row) => row.start === day), read));
   const highest = Math.max(...values);
   const columns = $("#columns");
   columns.setAttribute("aria-label", highest ? `${title} by day: ${format(sum(rows, read))} in ${days.length} days, at most ${format(highest)} a day. Arrow keys read single days.` : `${title} by day: nothing`);
@@ -83,9 +88,10 @@ function draw() {
 }
 
 function listed() {
-  const keys = Map.groupBy(rows, (row) => `${row.tenant}\0${row.key}`);
-  const parts = [...keys.values()].sort((a, b) => sum(b, MEASURES[measure][1]) - sum(a, MEASURES[measure][1]));
-  fill($("#rows"), parts.length ? parts.map((found) => h("tr", {}, h("th", { scope: "row" }, h("span", { class: "clip" }, found[0].name || found[0].key || "this machine")), h("td", {}, h("span", { class: "clip" }, found[0].tenant)),
+  for (const each of groups) each.setAttribute("aria-pressed", each.dataset.by === by);
+  const found = Map.groupBy(rows, (row) => (by === "key" ? `${row.tenant}\0${row.key}` : row.model));
+  const parts = [...found.values()].sort((a, b) => sum(b, MEASURES[measure][1]) - sum(a, MEASURES[measure][1]));
+  fill($("#rows"), parts.length ? parts.map((found) => h("tr", {}, h("th", { scope: "row" }, h("span", { class: "clip" }, by === "key" ? names.get(found[0].key) ?? found[0].key : found[0].model || "none")), h("td", {}, h("span", { class: "clip" }, by === "key" ? found[0].tenant : [...new Set(found.map((row) => row.tenant))].join(", "))),
     MEASURES.map(([, read, format]) => h("td", { class: "number" }, format(sum(found, read)))))) : h("tr", {}, h("td", { colspan: 7 }, empty("chart", "Nothing used yet", "What is asked from now on is counted here, by key and day."))));
 }
 
