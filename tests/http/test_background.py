@@ -305,6 +305,7 @@ async def test_an_unknown_job_is_not_found(site: Site, job: str) -> None:
         ({"url": "/nowhere", "body": {}}, "url", "expected one of /v1/chat/completions"),
         ({"url": 1, "body": {}}, "url", "expected a string"),
         ({"url": "/completion", "body": []}, "body", "expected an object"),
+        (CHAT | {"body": {**CHAT["body"], "session_id": "s"}}, "body.session_id", "waited for"),
         (CHAT | {"hook": "x"}, "hook", "known are url, body, priority, timeout, webhook"),
         (CHAT | {"webhook": "https://example.org"}, "webhook", "this server's webhooks.hosts does not name it"),
         (CHAT | {"priority": "interactive"}, "priority", "expected one of normal, batch"),

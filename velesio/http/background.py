@@ -4,21 +4,17 @@ A job is queued with one request and its answer fetched with others, from any ga
 on, its result in the shape that the request's own route would have given. It goes on when its client leaves.
 """
 
-import asyncio
-import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from velesio import tracing
 from velesio.errors import (
     BadRequest,
-    BrokerUnavailable,
     Conflict,
     ContextExceeded,
     JobCancelled,
@@ -26,9 +22,9 @@ from velesio.errors import (
     JobUnfinished,
     KeyReused,
     Unsupported,
-    VelesioError,
 )
 from velesio.http import media, sse
+from velesio.http.announcing import announced
 from velesio.http.costs import cost_of
 from velesio.http.descriptions import describe, described, queued, word
 from velesio.http.dispatch import error_of, find_model, scaled
@@ -41,7 +37,7 @@ from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.relay import Relay
 from velesio.http.replay import Frames
-from velesio.http.webhooks import WEBHOOKS
+from velesio.http.talks import FIELD
 from velesio.http.wire import bad_field, convert, encode, json_response, read_object
 from velesio.jobs import (
     Cancelled,
@@ -55,8 +51,6 @@ from velesio.jobs import (
     Priority,
 )
 from velesio.queue.client import JobRecord, Place
-from velesio.queue.hooks import Hooks
-from velesio.queue.ledger import Ledger
 from velesio.queue.outputs import follow
 
 ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -124,7 +118,7 @@ async def submit(request: web.Request, asked: Asked) -> dict[str, Any]:
         request=asked.origin.packed(),
     )
     same = Origin(request.path, request[BODY]).fingerprint() if key else ""
-    async with _listed(request, job, asked.webhook):
+    async with announced(request, job, asked.webhook):
         admission = await Admission.of(request, [job], waits=False)
         ticket = await enqueue(admission, job, key, same)
         request[QUEUED] = True
@@ -135,38 +129,6 @@ async def submit(request: web.Request, asked: Asked) -> dict[str, Any]:
             request[REPLAYED] = True
             shown = await describe(gateway, await _visible(request, ticket.id))
     return shown
-
-
-@asynccontextmanager
-async def _listed(request: web.Request, job: Job, webhook: str) -> AsyncIterator[None]:
-    """Notes a job in its tenant's list, and who is to be told of its end, before it is queued inside the block: it may
-    end at once. If it is not queued, or was queued before, both are forgotten.
-
-    Raises:
-        BadRequest: the webhook cannot be told.
-    """
-    hooks, shelf = request.app[WEBHOOKS].hooks, Ledger(request.app[GATEWAY].broker, job.tenant)
-    if webhook:
-        url = request.app[WEBHOOKS].check(webhook, "webhook")
-        seconds = job.deadline - time.time()
-        await hooks.hang(
-            job.id, url, seconds, tenant=job.tenant, model=job.model, created=time.time(), trace=tracing.current()
-        )
-    await shelf.enter(job.id)
-    try:
-        yield
-    except BrokerUnavailable:
-        raise  # it may be queued all the same
-    except VelesioError:
-        await _forget(hooks, shelf, job.id)
-        raise
-    if REPLAYED in request:
-        await _forget(hooks, shelf, job.id)
-
-
-async def _forget(hooks: Hooks, shelf: Ledger, job_id: str) -> None:
-    with contextlib.suppress(BrokerUnavailable):  # what is left of them expires
-        await asyncio.gather(hooks.unhang(job_id), shelf.strike(job_id))
 
 
 def read(raw: Mapping[str, Any], longest: float) -> Asked:
@@ -185,6 +147,8 @@ def read(raw: Mapping[str, Any], longest: float) -> Asked:
         raise bad_field("body" if asked.url else "url", f"is required: url, one of {', '.join(FORMS)}, and its body")
     form = form_of(asked.url)
     body = {name: value for name, value in asked.body.items() if value is not None}
+    if FIELD in body:
+        raise bad_field(f"body.{FIELD}", "a session goes on with answers that are waited for; send all messages")
     inner = form.read(body)
     if len(inner.params) != 1:
         raise bad_field("body", f"asks for {len(inner.params)} answers; a background job is one: one prompt, n = 1")
