@@ -51,7 +51,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     job_p50_ms: float
     job_p99_ms: float
     models_per_s: float
+    models_cpu_us: float
+    """Processor time of the server for one, with many under way: what a busy machine does not change."""
     jobs_per_s: float
+    job_cpu_us: float
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +137,7 @@ def _requests(plan: Plan, folder: Path, profile: Path | None) -> tuple[list[Turn
             turns: tuple[list[Turn], list[Turn]] = ([], [])
             for number in range(plan.rounds):
                 for server, taken in zip((own, other), turns, strict=True):
-                    taken.append(_turn(server.port, plan))
+                    taken.append(_turn(server, plan))
                     print(f"round {number + 1}: {', '.join(server.processes)}: {_line(taken[-1])}", file=sys.stderr)
         if profile:
             with _spied(own, profile, "jobs", 2 * plan.flood_seconds):
@@ -154,18 +157,27 @@ async def _first(port: int, sent: bytes) -> bytes:
     return answer
 
 
-def _turn(port: int, plan: Plan) -> Turn:
-    models, job = _sent(port)
+def _turn(server: Running, plan: Plan) -> Turn:
+    models, job = _sent(server.port)
+
+    async def flooded(sent: bytes, seconds: float) -> tuple[float, float]:
+        before = sum(server.seconds().values())
+        done, took = await client.flood(server.port, sent, plan.in_flight, seconds)
+        return done / took, (sum(server.seconds().values()) - before) * 1e6 / done
 
     async def measured() -> Turn:
-        listed = await client.serially(port, models, plan.serial)
-        jobs = await client.serially(port, job, plan.serial)
+        listed = await client.serially(server.port, models, plan.serial)
+        jobs = await client.serially(server.port, job, plan.serial)
+        lists_per_s, list_cost = await flooded(models, plan.flood_seconds / 4)
+        jobs_per_s, job_cost = await flooded(job, plan.flood_seconds)
         return Turn(
             models_p50_ms=percentile(listed, 0.5),
             job_p50_ms=percentile(jobs, 0.5),
             job_p99_ms=percentile(jobs, 0.99),
-            models_per_s=await client.flood(port, models, plan.in_flight, plan.flood_seconds / 4),
-            jobs_per_s=await client.flood(port, job, plan.in_flight, plan.flood_seconds),
+            models_per_s=lists_per_s,
+            models_cpu_us=list_cost,
+            jobs_per_s=jobs_per_s,
+            job_cpu_us=job_cost,
         )
 
     return asyncio.run(measured())
@@ -265,7 +277,7 @@ def _median(turns: Sequence[Turn], figure: Callable[[Turn], float]) -> float:
 def _line(turn: Turn) -> str:
     return (
         f"models {turn.models_p50_ms:.2f} ms, job {turn.job_p50_ms:.2f} ms, {turn.models_per_s:,.0f} lists/s, "
-        f"{turn.jobs_per_s:,.0f} jobs/s"
+        f"{turn.jobs_per_s:,.0f} jobs/s, {turn.job_cpu_us:,.0f} us of processor time for a job"
     )
 
 

@@ -87,8 +87,8 @@ async def serially(port: int, sent: bytes, count: int) -> list[float]:
     return times
 
 
-async def flood(port: int, sent: bytes, connections: int, seconds: float) -> float:
-    """Requests answered in a second, with so many under way."""
+async def flood(port: int, sent: bytes, connections: int, seconds: float) -> tuple[int, float]:
+    """Requests answered with so many under way, and the seconds that it took."""
     lines = [await connect(port) for _ in range(connections)]
     end = time.perf_counter() + seconds
     done = 0
@@ -101,10 +101,10 @@ async def flood(port: int, sent: bytes, connections: int, seconds: float) -> flo
 
     began = time.perf_counter()
     await asyncio.gather(*map(ask, lines))
-    rate = done / (time.perf_counter() - began)
+    took = time.perf_counter() - began
     for line in lines:
         line.close()
-    return rate
+    return done, took
 
 
 class Stream(asyncio.Protocol):

@@ -9,17 +9,21 @@ import pytest
 from aiohttp import web
 
 from tests.http.conftest import Site
-from velesio.http import app, openapi
+from velesio.http import app, openapi, pages
 from velesio.http.operations import Operation
-from velesio.http.reference_pages import operations
+from velesio.http.reference_pages import PAGES, operations
 
-NOT_DESCRIBED = {"/", "/metrics", openapi.PATH}
-"""Pages, what Prometheus reads, and the document itself."""
+NOT_DESCRIBED = {
+    *(page.path for page in pages.PAGES if page.path not in {"/", "/models", "/usage"}),
+    *(pages.JOB.path, pages.SIGN_IN.path, "/sign-out"),
+    *(f"{prefix}/{{version}}/{{name}}" for prefix in ("/static", "/docs", "/redoc")),
+}
+"""Pages for browsers alone, and the files that they load."""
 
 
 def described() -> dict[str, Any]:
     """As clients get it."""
-    document: dict[str, Any] = json.loads(openapi.encoded(operations()))
+    document: dict[str, Any] = json.loads(openapi.encoded(PAGES))
     return document
 
 
@@ -35,7 +39,9 @@ def test_every_route_is_described() -> None:
     routes = {
         (route.method, openapi.public_path(route.path))
         for route in app.ROUTES
-        if isinstance(route, web.RouteDef) and route.path not in NOT_DESCRIBED and route.method != "HEAD"
+        if isinstance(route, web.RouteDef)
+        and openapi.public_path(route.path) not in NOT_DESCRIBED
+        and route.method != "HEAD"
     }
     paths = described()["paths"]
     assert {(method.upper(), path) for path, methods in paths.items() for method in methods} == routes

@@ -106,7 +106,7 @@ ROUTES = [
     *background.ROUTES,
     *job_lists.ROUTES,
     *streams.ROUTES,
-    openapi.route(reference_pages.operations),
+    openapi.route(lambda: reference_pages.PAGES),
 ]
 
 

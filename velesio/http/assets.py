@@ -38,10 +38,13 @@ class Assets:
     names.
     """
 
-    def __init__(self, folder: Path = FOLDER, prefix: str = PREFIX) -> None:
+    def __init__(
+        self, folder: Path = FOLDER, prefix: str = PREFIX, replaced: Mapping[bytes, bytes] | None = None
+    ) -> None:
+        """`replaced`: what takes the place of some text in any of them."""
         self._prefix = prefix
         self.files: Mapping[str, Asset] = {
-            path.relative_to(folder).as_posix(): _read(path)
+            path.relative_to(folder).as_posix(): _read(path, replaced or {})
             for path in sorted(folder.rglob("*"))
             if path.suffix in _TYPES
         }
@@ -69,8 +72,10 @@ class Assets:
         return [self.address(name) for name in found]
 
 
-def _read(path: Path) -> Asset:
+def _read(path: Path, replaced: Mapping[bytes, bytes]) -> Asset:
     body = path.read_bytes()
+    for old, new in replaced.items():
+        body = body.replace(old, new)
     packed = gzip.compress(body, 9, mtime=0) if len(body) >= _SMALLEST and path.suffix != ".png" else b""
     return Asset(_TYPES[path.suffix], body, packed if len(packed) < len(body) else b"")
 

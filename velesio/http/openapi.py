@@ -13,6 +13,8 @@ from velesio.errors import VelesioError
 from velesio.http.families import Family, family_of
 from velesio.http.fields import Field
 from velesio.http.operations import Operation
+from velesio.http.reference import Page
+from velesio.http.scopes import ANY, scope_of
 from velesio.http.wire import encode
 
 Schema = dict[str, Any]
@@ -28,15 +30,17 @@ _SECURITY: Schema = {
 }
 
 
-def document(operations: Iterable[Operation]) -> Schema:
-    """All of them as one document. Fields that a route refuses are left out: bodies may have any others beside."""
-    listed = list(operations)
-    schemas, components = _schemas_of(listed)
+def document(pages: Iterable[Page]) -> Schema:
+    """All of their operations as one document, with a tag for each page. Fields that a route refuses are left out:
+    bodies may have any others beside."""
+    listed = list(pages)
+    schemas, components = _schemas_of([operation for page in listed for operation in page.operations])
     paths: dict[str, Schema] = {}
-    for operation in listed:
-        for path in operation.paths:
-            place = paths.setdefault(public_path(path), {})
-            place[operation.method.lower()] = _operation(operation, path, schemas)
+    for page in listed:
+        for operation in page.operations:
+            for path in operation.paths:
+                place = paths.setdefault(public_path(path), {})
+                place[operation.method.lower()] = _operation(operation, path, schemas) | {"tags": [page.name]}
     families = {family_of(path).name: family_of(path) for path in paths}
     return {
         "openapi": "3.1.0",
@@ -46,12 +50,13 @@ def document(operations: Iterable[Operation]) -> Schema:
             "summary": "Text and images behind one queue, in the APIs that clients already speak.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "tags": [{"name": page.name, "description": f"{page.title}.\n\n{page.intro.strip()}"} for page in listed],
         "paths": paths,
         "components": {
             "schemas": components | {_error_name(family): _error_of(family) for family in families.values()},
             "securitySchemes": _SECURITY,
         },
-        "security": [{}, *({name: []} for name in _SECURITY)],
+        "security": _needed(ANY),
     }
 
 
@@ -60,9 +65,15 @@ def public_path(path: str) -> str:
     return _PARAMETER.sub(r"{\1}", path)
 
 
-def encoded(operations: Iterable[Operation]) -> bytes:
+def _needed(scope: str) -> list[Schema]:
+    """A key in one of the ways that there are, with a scope if one is asked for; where there are no keys, none."""
+    roles = [scope] if scope else []
+    return [{}, *({name: roles} for name in _SECURITY)]
+
+
+def encoded(pages: Iterable[Page]) -> bytes:
     """The document as JSON."""
-    return encode(document(operations))
+    return encode(document(pages))
 
 
 def _schemas_of(operations: Sequence[Operation]) -> tuple[Mapping[int, Schema], Schema]:
@@ -80,7 +91,7 @@ def _operation(operation: Operation, path: str, schemas: Mapping[int, Schema]) -
     described: Schema = {
         "summary": operation.summary,
         "operationId": _operation_id(operation.method, path),
-        "tags": [family_of(path).name],
+        "security": [] if operation.public else _needed(scope_of(path)),
         "responses": _responses(operation, path, schemas),
     }
     if operation.notes:
@@ -139,8 +150,9 @@ def _responses(operation: Operation, path: str, schemas: Mapping[int, Schema]) -
         content["application/json"] = {"schema": schema}
     if answer is not None:
         content["application/json"]["example"] = msgspec.to_builtins(answer)
-    if operation.streams:
-        content[operation.streams] = {}  # OpenAPI 3.1 has no schema for the parts of a stream
+    for kind in (operation.streams, *operation.files):
+        if kind:
+            content[kind] = {}  # OpenAPI 3.1 has no schema for the parts of a stream, nor for bytes
     responses: Schema = {
         str(status): {"description": "Nothing is left to say."}
         if status == 204
@@ -202,9 +214,9 @@ def _or_null(schema: Schema, *, may_be: bool) -> Schema:
     return schema | {"type": [schema["type"], "null"]} if may_be and "type" in schema else schema
 
 
-def route(operations: Callable[[], Iterable[Operation]]) -> web.RouteDef:
+def route(pages: Callable[[], Iterable[Page]]) -> web.RouteDef:
     """`GET /openapi.json`: the document, made when it is first asked for."""
-    made = functools.cache(lambda: encoded(operations()))
+    made = functools.cache(lambda: encoded(pages()))
 
     async def openapi(request: web.Request) -> web.Response:  # noqa: ARG001
         return web.Response(body=made(), content_type="application/json", charset="utf-8")

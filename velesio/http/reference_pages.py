@@ -13,6 +13,7 @@ from velesio.http import (
     anthropic,
     background,
     control,
+    docs_pages,
     earlier,
     earlier_images,
     embeddings,
@@ -179,7 +180,7 @@ VELESIO = Page(
 Background jobs ([more](../jobs.md)), and what operators and their programs ask. `GET /metrics` answers in Prometheus's
 text format, `GET /openapi.json` tells all of these pages as OpenAPI 3.1.
 """,
-    operations=(*background.API, *job_lists.API, *status.API),
+    operations=(*background.API, *job_lists.API, *status.API, *docs_pages.API),
 )
 ADMIN = Page(
     name="admin",

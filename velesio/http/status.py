@@ -4,11 +4,12 @@ from typing import Any
 
 from aiohttp import web
 
+from velesio import __version__
 from velesio.errors import ModelLoading, Unavailable
 from velesio.http import earlier, llamacpp_metrics, monitoring
 from velesio.http.families import NATIVE, headers_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, LOADING, NO_MODEL, port_name
-from velesio.http.keys import Credential
+from velesio.http.keys import LOCAL, Credential
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import json_response
 from velesio.queue.client import ModelDepth, QueueStatus
@@ -122,12 +123,18 @@ ROUTES = [
 PUBLIC = frozenset({"/livez", "/readyz", "/health", "/v1/health"})
 """Paths that need no key."""
 
+_EXAMPLE = QueueStatus(
+    models=[ModelDepth(model="smollm2-135m-instruct", capability="text", waiting=(0, 3, 0), running=1, done=812)],
+    dead=1,
+)
+_WORKER = WorkerInfo(id="gpu-1.4f2a91", name="gpu-1", host="gpu-1", version=__version__, slots=4, beat=1795423600.2)
 API = (
     Operation(
         method="GET",
         paths=("/livez",),
         summary="Whether the process runs. Needs no key.",
         answer=lambda: {"status": "ok"},
+        public=True,
         errors=(),
     ),
     Operation(
@@ -135,6 +142,7 @@ API = (
         paths=("/readyz",),
         summary="Whether requests should come here; 503 with the reasons if not. Needs no key.",
         answer=lambda: {"status": "ready"},
+        public=True,
         errors=(Unavailable,),
     ),
     *(
@@ -143,6 +151,7 @@ API = (
             paths=("/health", "/v1/health"),
             summary="What llama.cpp's clients and LLMUnity ask before they send anything. Needs no key.",
             answer=lambda: {"status": "ok"},
+            public=True,
             errors=(Unavailable,),
         )
         for method in ("GET", "POST")
@@ -159,6 +168,7 @@ API = (
         method="GET",
         paths=("/queue/status",),
         summary="Counts of jobs by state and model, and the workers with what they hold.",
+        answer=lambda: described(_EXAMPLE, [_WORKER], LOCAL) | earlier.queue_of(described(_EXAMPLE, [_WORKER], LOCAL)),
         errors=(*OF_EVERY_ROUTE, Unavailable),
     ),
 )
