@@ -31,7 +31,7 @@ from velesio.jobs import (
 from velesio.queue.leases import Lease, Leases
 from velesio.queue.replies import Publisher
 from velesio.queue.spending import Spending
-from velesio.queue.tasks import stop
+from velesio.queue.tasks import Loop, stop
 from velesio.residency import Residency, resident_bytes
 from velesio.states import Wish
 
@@ -125,16 +125,15 @@ class Worker:
 
     async def run(self) -> None:
         """Takes and performs until `drain`."""
-        ticking = asyncio.create_task(self._tick())
+        upkeep = Loop("worker upkeep", self._tick, pause=_TICK)
+        upkeep.start()
         if self._section.preload:
             self._spawn(self._preload())
         try:
             while not self._quiet:
                 await self._take()
         finally:
-            ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ticking
+            await upkeep.close()
 
     async def drain(self, patience: float, hurried: asyncio.Event) -> None:
         """Stops taking, lets the jobs held finish for `patience` seconds or until `hurried`, gives the others back
@@ -345,14 +344,12 @@ class Worker:
         self._reconsider()
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK)
-            await self.residency.sweep()
-            if self.residency.progressing:
-                self._leases.announce()
-            for engine in self.residency.engines():
-                if engine.stalled() > self._section.step_timeout:
-                    await self._give_up(engine)
+        await self.residency.sweep()
+        if self.residency.progressing:
+            self._leases.announce()
+        for engine in self.residency.engines():
+            if engine.stalled() > self._section.step_timeout:
+                await self._give_up(engine)
 
     async def _give_up(self, engine: EngineThread) -> None:
         """A step does not return: fail its jobs for another attempt elsewhere, and load the model anew."""

@@ -1,5 +1,6 @@
 """Renewal from a thread of its own."""
 
+import asyncio
 import time
 
 from tests.queue.worker import done, text, until, working
@@ -39,3 +40,26 @@ async def test_a_description_that_fails_does_not_stop_the_beat(connect) -> None:
         time.sleep(0.8)
         await broker.run("sweep", 0, 1)
         assert await worker.leases.settle(lease, done())
+
+
+async def test_a_beat_that_fails_is_tried_again_and_told_if_it_goes_on(connect, monkeypatch) -> None:
+    """A defect in one beat costs no lease and tells nobody; one in each beat is told once, with the error."""
+    broker = await connect(lease=2.0, beat=0.05)
+    async with working(broker) as worker:
+        heart, defects = worker.leases._heart, [TypeError("once")]
+        beat, beaten = heart._beat, asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def failing() -> None:
+            if defects:
+                raise defects[0] if len(defects) > 1 else defects.pop()
+            beat()
+            loop.call_soon_threadsafe(beaten.set)
+
+        monkeypatch.setattr(heart, "_beat", failing)
+        await asyncio.wait_for(beaten.wait(), 5)
+        assert worker.died == []
+        defects.extend([TypeError("always"), TypeError()])
+        await until(lambda: worker.died)
+        assert [str(error) for error in worker.died] == ["always"]
+        defects.clear()

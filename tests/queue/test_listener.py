@@ -62,3 +62,22 @@ async def test_a_dead_connection_is_replaced(broker, channels: list[Any], death:
         assert heard.count(b"") == 2
     finally:
         await listener.close()
+
+
+async def test_a_message_that_breaks_its_hearer_is_not_the_last(broker) -> None:
+    """Whatever is raised for one message, later ones are heard."""
+    heard: list[bytes] = []
+
+    def hear(message: bytes) -> None:
+        heard.append(message)
+        if message == b"one":
+            raise TypeError(message)
+
+    listener = Listener(broker, CHANNEL, hear)
+    await listener.start()
+    try:
+        async with asyncio.timeout(10):
+            await _published(broker, heard, b"one")
+            await _published(broker, heard, b"two")
+    finally:
+        await listener.close()

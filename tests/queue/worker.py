@@ -32,6 +32,7 @@ class Worker:
     ):
         self.aborted: list[tuple[str, str]] = []
         self.told_to_leave = asyncio.Event()
+        self.died: list[Exception] = []
         self.wishes: list[Wish] = []
         self.publisher = Publisher(broker)
         self.leases = Leases(
@@ -41,6 +42,7 @@ class Worker:
             lambda job, reason: self.aborted.append((job, reason)),
             self.told_to_leave.set,
             on_wish=self.wishes.append,
+            on_death=self.died.append,
         )
         card = ModelCard(name="m", backend="echo", capability="text", slots=4, can_continue=can_continue)
         self.leases.advertise([card], lambda: info or {})

@@ -273,6 +273,8 @@ class EmbeddedValkey:
                 await self._launch_or_repair()
             except (ConfigError, OSError) as error:
                 log.error("embedded valkey cannot be restarted", error=str(error))  # noqa: TRY400  # no traceback
+            except Exception:  # a defect must not be the end of all attempts
+                log.exception("embedded valkey cannot be restarted")
             else:
                 log.info("embedded valkey is back")
 

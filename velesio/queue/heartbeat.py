@@ -8,11 +8,16 @@ import threading
 from collections.abc import Callable, Sequence
 
 import redis
+import structlog
 
 from velesio.queue.broker import Broker
 from velesio.queue.line import OUTAGES
 
+log = structlog.get_logger(__name__)
+
 _AT_ONCE = 100
+_TOLERATED = 5
+"""Beats in a row that may fail by a defect, as a race of threads may make one fail."""
 
 Held = Sequence[tuple[str, int, int | str]]
 """Job ids, attempts, and the milliseconds from the lease to the first output, empty before it."""
@@ -32,7 +37,7 @@ class Report:
 
 
 class Heartbeat:
-    """Beats until it is closed. `held` and `describe` are called, and `report` calls, in the thread."""
+    """Beats until it is closed. `held` and `describe` are called, and `report` and `die` call, in the thread."""
 
     def __init__(
         self,
@@ -41,8 +46,11 @@ class Heartbeat:
         held: Callable[[], Held],
         describe: Callable[[], tuple[bytes, bytes]],
         report: Callable[[Report], None],
+        *,
+        die: Callable[[Exception], None],
     ) -> None:
-        """`describe` gives the cards and the worker's own description, both encoded."""
+        """`describe` gives the cards and the worker's own description, both encoded; `die(error)` is called when
+        one beat after the other fails, not because the broker is away, but by a defect."""
         self._script = broker.scripts["beat"]
         self._root = broker.keys.root
         self._interval = broker.settings.beat
@@ -51,6 +59,8 @@ class Heartbeat:
         self._held = held
         self._describe = describe
         self._report = report
+        self._die = die
+        self._failures = 0
         self._stopping = False
         self._news = True
         self._wake = threading.Event()
@@ -80,11 +90,21 @@ class Heartbeat:
             try:
                 self._beat()
             except OUTAGES:
-                self._news = True  # perhaps nobody heard it
-                self._wake.wait(random.uniform(0.2, 0.4) * min(self._interval, 2.0))  # noqa: S311
+                self._beat_again_soon()
+            except Exception as error:
+                log.exception("a beat failed")
+                self._failures += 1
+                if self._failures == _TOLERATED:
+                    self._die(error)
+                self._beat_again_soon()
             else:
+                self._failures = 0
                 self._wake.wait(self._interval)
             self._wake.clear()
+
+    def _beat_again_soon(self) -> None:
+        self._news = True  # perhaps nobody heard it
+        self._wake.wait(random.uniform(0.2, 0.4) * min(self._interval, 2.0))  # noqa: S311
 
     def _beat(self) -> None:
         held = self._held()

@@ -63,10 +63,11 @@ class Leases:
         *,
         on_wish: Callable[[Wish], None] = lambda _: None,
         on_enough: Callable[[str], None] = lambda _: None,
+        on_death: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         """`on_drain()` is called in the event loop, once, when an operator tells the worker to leave, `on_wish(wish)`
         once for each wish about one of its models, `on_enough(job_id)` when the reasoning of a job has gone on for long
-        enough."""
+        enough, `on_death(error)` when a defect keeps the leases from being renewed."""
         # New at each start: leases of an earlier life under the same name must run out, not be renewed.
         self.owner = f"{worker_id}.{secrets.token_hex(3)}"
         self._broker = broker
@@ -75,6 +76,7 @@ class Leases:
         self._on_drain = on_drain
         self._on_wish = on_wish
         self._on_enough = on_enough
+        self._on_death = on_death
         self._heard: set[tuple[str, int]] = set()
         """The wishes that the broker still holds."""
         self._running: dict[str, Lease] = {}
@@ -98,7 +100,9 @@ class Leases:
         self._cached = Remembered()
         self.meter = Meter(broker)
         """Counts what the leases come to, for the series of the last hour."""
-        self._heart = Heartbeat(broker, self.owner, self._held, self._describe, self._hear_from_thread)
+        self._heart = Heartbeat(
+            broker, self.owner, self._held, self._describe, self._hear_from_thread, die=self._die_from_thread
+        )
         self._orders = Listener(broker, broker.keys.cancels(self.owner), self._order)
         self._sweeper = Loop("sweep", self._sweep, pause=broker.settings.reclaim_interval)
 
@@ -372,6 +376,10 @@ class Leases:
     def _hear_from_thread(self, report: Report) -> None:
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._hear, report)
+
+    def _die_from_thread(self, error: Exception) -> None:
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_death, error)
 
     def _hear(self, report: Report) -> None:
         if self._first_beat and not self._first_beat.done():

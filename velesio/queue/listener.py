@@ -9,10 +9,13 @@ import random
 from collections.abc import Callable
 
 import redis
+import structlog
 
 from velesio.queue.broker import Broker
 from velesio.queue.line import OUTAGES
 from velesio.queue.tasks import spawn, stop
+
+log = structlog.get_logger(__name__)
 
 
 class Listener:
@@ -49,6 +52,9 @@ class Listener:
                         self._hear(await channel.get_message(timeout=None))
             except OUTAGES:
                 await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - spreads reconnections
+            except Exception:  # a defect in hearing one message must not silence all later ones
+                log.exception("a message could not be heard", channel=self._channel)
+                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311
             finally:
                 await client.aclose()
 
