@@ -48,6 +48,7 @@ from velesio.http import (
     sdapi_settings,
     sdapi_tools,
     sdapi_web,
+    sessions,
     slots,
     status,
     streams,
@@ -55,6 +56,7 @@ from velesio.http import (
     unity,
 )
 from velesio.http.connections import Runner
+from velesio.http.fetching import FETCHER, Fetcher
 from velesio.http.gateway import GATEWAY, Gateway
 from velesio.http.webhooks import WEBHOOKS, Webhooks
 from velesio.queue.hooks import Hooks
@@ -105,6 +107,7 @@ ROUTES = [
     *admin_jobs.ROUTES,
     *background.ROUTES,
     *job_lists.ROUTES,
+    *sessions.ROUTES,
     *streams.ROUTES,
     openapi.route(lambda: reference_pages.PAGES),
 ]
@@ -116,17 +119,19 @@ def build(gateway: Gateway) -> web.Application:
     app[GATEWAY] = gateway
     pages.setup(app)
     app[WEBHOOKS] = Webhooks(gateway.webhooks, Hooks(gateway.broker))
-    app.cleanup_ctx.append(_delivering)
+    app[FETCHER] = Fetcher(gateway.fetch)
+    app.cleanup_ctx.append(_reaching_out)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(middleware.sign)
     return app
 
 
-async def _delivering(app: web.Application) -> AsyncIterator[None]:
-    """While the application runs, it tells webhooks of ended jobs."""
+async def _reaching_out(app: web.Application) -> AsyncIterator[None]:
+    """While the application runs, it tells webhooks of ended jobs and fetches pictures."""
     app[WEBHOOKS].start()
     yield
     await app[WEBHOOKS].close()
+    await app[FETCHER].close()
 
 
 def runner(gateway: Gateway, **options: Any) -> web.AppRunner:

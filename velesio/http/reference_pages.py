@@ -42,6 +42,7 @@ from velesio.http import (
     sdapi_settings,
     sdapi_tools,
     sdapi_web,
+    sessions,
     slots,
     status,
     streams,
@@ -180,7 +181,7 @@ VELESIO = Page(
 Background jobs ([more](../jobs.md)), and what operators and their programs ask. `GET /metrics` answers in Prometheus's
 text format, `GET /openapi.json` tells all of these pages as OpenAPI 3.1.
 """,
-    operations=(*background.API, *job_lists.API, *status.API, *docs_pages.API),
+    operations=(*background.API, *job_lists.API, *sessions.API, *status.API, *docs_pages.API),
 )
 ADMIN = Page(
     name="admin",
