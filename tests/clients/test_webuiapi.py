@@ -1,6 +1,7 @@
 """webuiapi, the Python client of A1111's API, and Unity's sequence, against a real server with a checkpoint of random
 weights: what it draws is looked at pixel by pixel."""
 
+import asyncio
 import base64
 import io
 import json
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+import torch
 import webuiapi
 from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
 from tests.end_to_end.process import Server
 from velesio import infotext, picture_text
+from velesio.backends.diffusion import esrgan
 
 SIZE: dict[str, Any] = {"width": 64, "height": 64, "steps": 4, "seed": 7}
 
@@ -31,6 +34,9 @@ def painting() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="velesio-"))
     tiny.write(folder / "checkpoints" / "tiny.safetensors")
     tiny.furnish(folder)
+    torch.manual_seed(2)
+    tiny.save(folder / "upscalers" / "sharp.safetensors", esrgan.Compact(8, 2, 2, 3).state_dict())
+    (folder / "styles.csv").write_text("name,prompt,negative_prompt\nink,ink drawing of {prompt},colour\n")
     server = Server(
         "all",
         folder,
@@ -119,6 +125,110 @@ def test_lists(api: webuiapi.WebUIApi) -> None:
     api.refresh_checkpoints()
 
 
+def gradient(width: int = 48, height: int = 32) -> Pil.Image:
+    """A picture that no upscaler can hide: brighter to the right, with one dark square."""
+    values = np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+    values[8:16, 8:16] = 0
+    return Pil.fromarray(np.stack([values] * 3, axis=2))
+
+
+def test_one_picture_is_enlarged(api: webuiapi.WebUIApi) -> None:
+    """By a factor and to a size; each upscaler gives what it is to give."""
+    given = gradient()
+    same = api.extra_single_image(given)
+    assert (pixels(same.image) == pixels(given)).all()
+    nearest = api.extra_single_image(given, upscaling_resize=2, upscaler_1="Nearest")
+    assert (pixels(nearest.image) == pixels(given).repeat(2, axis=0).repeat(2, axis=1)).all()
+    assert nearest.info == "<p>Postprocess upscale by: 2, Postprocess upscaler: Nearest</p>"
+    lanczos = api.extra_single_image(given, upscaling_resize=2, upscaler_1="Lanczos")
+    wanted = given.resize((96, 64), Pil.Resampling.LANCZOS)
+    assert (pixels(lanczos.image) == pixels(wanted)).all()
+    mixed = api.extra_single_image(
+        given, upscaling_resize=2, upscaler_1="Nearest", upscaler_2="Lanczos", extras_upscaler_2_visibility=0.5
+    )
+    mean = (pixels(nearest.image) + pixels(lanczos.image)) / 2
+    assert np.abs(pixels(mixed.image) - mean).max() <= 0.5
+    network = api.extra_single_image(given, upscaling_resize=2, upscaler_1="sharp")
+    assert network.image.size == (96, 64)
+    assert np.abs(pixels(network.image) - pixels(lanczos.image)).max() > 8
+    cut = api.extra_single_image(
+        given, resize_mode=1, upscaling_resize_w=64, upscaling_resize_h=64, upscaler_1="Nearest"
+    )
+    assert cut.image.size == (64, 64)
+    assert (pixels(cut.image)[:, 32] == pixels(given)[0, 24]).all()
+
+
+def test_several_pictures_are_enlarged(api: webuiapi.WebUIApi) -> None:
+    """Each as it would be alone, in their order; what cannot be done is an error that says why."""
+    given = [gradient(), gradient(16, 40)]
+    made = api.extra_batch_images(given, upscaling_resize=2, upscaler_1="Lanczos")
+    for one, image in zip(given, made.images, strict=True):
+        alone = api.extra_single_image(one, upscaling_resize=2, upscaler_1="Lanczos")
+        assert (pixels(image) == pixels(alone.image)).all()
+    with pytest.raises(RuntimeError, match="could not find upscaler named 'Sharpest'"):
+        api.extra_single_image(given[0], upscaler_1="Sharpest")
+    with pytest.raises(RuntimeError, match="501"):
+        api.extra_single_image(given[0], gfpgan_visibility=1)
+    with pytest.raises(RuntimeError, match="no model here describes pictures"):
+        api.interrogate(given[0])
+
+
+def test_controlnet(api: webuiapi.WebUIApi) -> None:
+    """What there is, what its preprocessors make, and that a unit changes the picture."""
+    assert api.has_controlnet
+    assert api.controlnet_version() == 3
+    assert any(name.startswith("edges") for name in api.controlnet_model_list())
+    assert {"none", "canny", "invert"} <= set(api.controlnet_module_list())
+    given = gradient(64, 64)
+    inverted = api.controlnet_detect([given, given], module="invert", processor_res=64)
+    assert inverted.info == "Success"
+    assert [(pixels(image) == 255 - pixels(given)).all() for image in inverted.images] == [True, True]
+    unit = webuiapi.ControlNetUnit(image=given, module="canny", model="edges", processor_res=64)
+    plain, steered = api.txt2img(prompt="a fox", **SIZE), api.txt2img(prompt="a fox", **SIZE, controlnet_units=[unit])
+    assert np.abs(pixels(plain.image) - pixels(steered.image)).max() > 1
+    assert len(steered.images) == 2
+    shown = api.controlnet_detect([given], module="canny", processor_res=64, threshold_a=64, threshold_b=64)
+    assert (pixels(steered.images[1]) == pixels(shown.image)).all()
+
+
+def test_styles_and_scripts(api: webuiapi.WebUIApi) -> None:
+    """A style is its text around the prompt; tables hold the pictures that single requests give."""
+    assert [style["name"] for style in api.get_prompt_styles()] == ["ink"]
+    styled = api.txt2img(prompt="a fox", styles=["ink"], **SIZE)
+    spelled = api.txt2img(prompt="ink drawing of a fox", negative_prompt="colour", **SIZE)
+    assert np.abs(pixels(styled.image) - pixels(spelled.image)).max() <= 1
+    matrix = api.txt2img(prompt="a fox|red", script_name="prompt matrix", script_args=[], **SIZE)
+    sheet, *singles = matrix.images
+    for prompt, image in zip(("a fox", "a fox, red"), singles, strict=True):
+        assert np.abs(pixels(api.txt2img(prompt=prompt, **SIZE).image) - pixels(image)).max() <= 1
+    for number, image in enumerate(singles):
+        left, top = 64 * number, sheet.height - 64
+        assert (pixels(sheet.crop((left, top, left + 64, top + 64))) == pixels(image)).all()
+    plot = api.txt2img(
+        prompt="a fox", script_name="x/y/z plot", **SIZE,
+        script_args=["Seed", "7,8", [], "CFG Scale", "2,7", [], "Nothing", "", [], False],
+    )  # fmt: skip
+    assert plot.image.size == (128, 128)
+    other = api.txt2img(prompt="a fox", cfg_scale=7, **(SIZE | {"seed": 8}))
+    assert np.abs(pixels(plot.image.crop((64, 64, 128, 128))) - pixels(other.image)).max() <= 1
+
+
+async def test_futures(api: webuiapi.WebUIApi) -> None:
+    """Several at once from one client: each is the picture that it would be alone."""
+    seeds = (7, 8, 9)
+    asked = [api.txt2img(prompt="a fox", **(SIZE | {"seed": seed}), use_async=True) for seed in seeds]
+    made = await asyncio.gather(*asked)
+    for seed, result in zip(seeds, made, strict=True):
+        alone = api.txt2img(prompt="a fox", **(SIZE | {"seed": seed}))
+        assert np.abs(pixels(alone.image) - pixels(result.image)).max() <= 1
+
+
+def test_any_other_route(api: webuiapi.WebUIApi) -> None:
+    """By the client's own way to it."""
+    assert api.custom_get("internal/ping", baseurl=False) == {}
+    assert api.custom_get("sd-models", baseurl=True) == api.get_sd_models()
+
+
 def test_the_model_is_chosen(api: webuiapi.WebUIApi) -> None:
     """By the client's own search over titles; pictures of another model are others."""
     api.util_set_model("tiny")
@@ -193,3 +303,31 @@ def test_unitys_sequence(painting: Server) -> None:
                                                      "denoising_strength", "restore_faces"))  # fmt: skip
         assert Pil.open(io.BytesIO(base64.b64decode(whole["images"][0], validate=True))).size == (64, 64)
     assert requests.get(f"{root}/progress", timeout=60).json()["progress"] == 0
+
+
+def test_unity_polls_while_it_draws(painting: Server) -> None:
+    """`progress` alone is read, as a number that is never null, at any time; what img2img sends with its nulls gives a
+    picture of the given one."""
+    root = f"{painting.url}/sdapi/v1"
+    grey = base64.b64encode(tiny.png(np.full((64, 64, 3), 128))).decode()
+    body = UNITY | {
+        "init_images": [grey], "resize_mode": 0, "mask_blur": 4, "inpainting_fill": 0, "inpaint_full_res": True,
+        "inpainting_mask_invert": 0, "initial_noise_multiplier": 1, "override_settings": None, "script_args": [],
+        "include_init_images": True, "n_iter": 4, "steps": 100, "denoising_strength": 0.6,
+    }  # fmt: skip
+    answers: list[Any] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(requests.post(f"{root}/img2img", json=body, timeout=120).json())
+    )
+    asking.start()
+    seen = []
+    while asking.is_alive():
+        seen.append(requests.get(f"{root}/progress?skip_current_image=false", timeout=60).json()["progress"])
+    asking.join()
+    assert all(isinstance(each, float | int) and 0 <= each <= 1 for each in seen)
+    [whole] = answers
+    assert len(whole["images"]) == 4
+    assert whole["parameters"]["init_images"] == [grey]
+    assert json.loads(whole["info"])["denoising_strength"] == 0.6
+    made = tiny.pixels(base64.b64decode(whole["images"][0], validate=True))
+    assert (made != 128).any()

@@ -65,6 +65,15 @@ def test_pictures_are_said_in_many_ways(raw: dict[str, Any]) -> None:
     assert (image.init, image.inpaint, image.denoising) == ((FILE,), None, 0.75)
 
 
+def test_several_pictures_are_changed_each_by_itself() -> None:
+    """As one job; all answers to the first one come first."""
+    asked = read_edit({"image": [FILE, b"other"], "prompt": "x", "n": 2})
+    (image,) = asked.params
+    assert (image.init, image.batch, asked.given) == ((FILE, FILE, b"other", b"other"), 4, 2)
+    with pytest.raises(BadRequest, match="one is varied"):
+        read_variation({"image": [FILE, FILE]})
+
+
 def test_a_mask_is_drawn_anew_where_it_is_transparent() -> None:
     """The other way round than in the job, where what is opaque is."""
     (image,) = read_edit({"image": FILE, "mask": b"mask", "prompt": "x", "strength": 1}).params
@@ -112,7 +121,8 @@ def test_bad_fields_are_named(raw: dict[str, Any], param: str) -> None:
         ({"image": None}, "image"),
         ({"image": []}, "image"),
         ({"image": b""}, "image"),
-        ({"image": [FILE, FILE]}, "image"),
+        ({"image": [FILE] * 17}, "image"),
+        ({"image": [FILE, b""]}, "image[1]"),
         ({"image": "§"}, "image"),
         ({"image": "https://example.com/a.png"}, "image"),
         ({"image": 5}, "image"),

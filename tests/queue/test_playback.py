@@ -212,11 +212,16 @@ def test_the_first_attempt_of_a_life_goes_on_after_nothing() -> None:
     assert playback.recall(4) == (1,)
 
 
-def test_logs_leave_previews_out() -> None:
-    """A preview is replaced by the next one and is no part of the answer."""
-    done = Completed(ImageResult((b"png",)))
-    notes = [BEGIN, note(1, 1, Preview(b"p", 0, 1, 4)), note(1, 2, Progress(1, 4)), note(1, 3, done)]
-    assert [each.event for each in told(notes)] == [Progress(1, 4), done]
+def test_previews_have_no_place() -> None:
+    """They are told where they stand, to readers that have not got that far: the next one replaces each."""
+    done, preview = Completed(ImageResult((b"png",))), Preview(b"p", 0, 2, 4)
+    notes = [BEGIN, note(1, 1, Progress(1, 4)), note(1, 2, preview), note(1, 3, Progress(2, 4)), note(1, 4, done)]
+    said = told(notes)
+    assert [each.event for each in said] == [Progress(1, 4), preview, Progress(2, 4), done]
+    assert said[1].id == 0
+    assert [each.event for each in told(notes, after=said[0].id)] == [preview, Progress(2, 4), done]
+    assert [each.event for each in told(notes, after=said[2].id)] == [done]
+    assert told(notes, after=said[3].id) == []
 
 
 def test_progress_never_goes_back() -> None:

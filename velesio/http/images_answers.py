@@ -23,7 +23,14 @@ def write(asked: Asked, _model: str, job_id: str, results: Sequence[ImageResult]
         **_said(asked, _size(result) or asked.size),
         "usage": _usage(result.prompt_tokens),
     }
-    return answer | {"notes": list(result.notes)} if result.notes else answer
+    notes = [*_notes(asked), *result.notes]
+    return answer | {"notes": notes} if notes else answer
+
+
+def _notes(asked: Asked) -> list[str]:
+    if asked.given == 1:
+        return []
+    return [f"each of the {asked.given} pictures was changed by itself: no model here makes one picture of several"]
 
 
 def _entry(result: ImageResult, index: int) -> dict[str, Any]:

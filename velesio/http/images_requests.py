@@ -1,7 +1,7 @@
 """Requests of OpenAI's images API: what is to be drawn, changed or varied, as one job."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +14,8 @@ from velesio.jobs import Image, Inpaint
 MOST_PICTURES = 10
 """Of one request, as OpenAI has it."""
 MOST_PARTIAL = 3
+MOST_GIVEN = 16
+"""Pictures that one request has changed."""
 
 Kind = Literal["image_generation", "image_edit"]
 """As the names of the events begin."""
@@ -86,7 +88,7 @@ _REST: Fields = {
 
 _IMAGE = (
     "the picture: a file, PNG, JPEG or WebP; in JSON base64, or `data:image/png;base64,…`, which may also stand in "
-    "`images` as OpenAI has it. One only"
+    "`images` as OpenAI has it"
 )
 
 
@@ -96,7 +98,10 @@ def _required(fields: dict[str, Any], name: str) -> dict[str, Any]:
 
 GENERATION: Fields = _required(of(_Streamed, **_STREAMED, **_NOTES), "prompt") | dict(_REST)
 EDIT: Fields = {
-    "image": given(File, _IMAGE),
+    "image": given(
+        File | list[File],
+        f"{_IMAGE}. Of several, at most {MOST_GIVEN}, each is changed by itself, in the first one's shape",
+    ),
     "images": given(list[dict[str, Any]], 'the same in JSON: `[{"image_url": "data:image/png;base64,…"}]`'),
     "mask": given(
         File,
@@ -123,6 +128,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     quality: Quality
     stream: bool = False
     partial_images: int = 0
+    given: int = 1
+    """Pictures to be changed, each by itself."""
 
     @property
     def format(self) -> Format:
@@ -151,19 +158,30 @@ def read_generation(raw: Mapping[str, Any]) -> Asked:
 def read_edit(raw: Mapping[str, Any]) -> Asked:
     """A picture changed; raises as `read_generation` does."""
     refuse(raw, EDIT)
-    image = _picture(raw)
+    pictures = _pictures(raw)
     mask = file_of(raw["mask"], "mask") if "mask" in raw else b""
     body = convert({name: value for name, value in raw.items() if name not in {"image", "images", "mask"}}, _Edit)
     inpaint = Inpaint(mask=mask, invert=True) if mask else None
-    return _streamed(body, "image_edit", init=(image,), inpaint=inpaint, denoising=_strength(body.strength))
+    asked = _streamed(body, "image_edit", init=pictures[:1], inpaint=inpaint, denoising=_strength(body.strength))
+    return asked if len(pictures) == 1 else _for_each(asked, pictures)
+
+
+def _for_each(asked: Asked, pictures: Sequence[bytes]) -> Asked:
+    """The same for each of several pictures, as one job; they stand in their order, and all answers to one together."""
+    (image,) = asked.params
+    init = tuple(picture for picture in pictures for _ in range(image.batch))
+    params = [msgspec.structs.replace(image, init=init, batch=len(init))]
+    return msgspec.structs.replace(asked, params=params, given=len(pictures))
 
 
 def read_variation(raw: Mapping[str, Any]) -> Asked:
     """A picture varied, without a prompt; raises as `read_generation` does."""
     refuse(raw, VARIATION)
-    image = _picture(raw)
+    pictures = _pictures(raw)
+    if len(pictures) > 1:
+        raise bad_field("image", f"has {len(pictures)} pictures; one is varied: send one")
     body = convert({name: value for name, value in raw.items() if name not in {"image", "images"}}, _Variation)
-    params = _image(body, "", init=(image,), denoising=_strength(body.strength))
+    params = _image(body, "", init=pictures, denoising=_strength(body.strength))
     return Asked(kind="image_edit", model=body.model, params=[params], quality=body.quality)
 
 
@@ -232,17 +250,17 @@ def _strength(value: float) -> float:
     return value
 
 
-def _picture(raw: Mapping[str, Any]) -> bytes:
-    """The picture to begin with."""
+def _pictures(raw: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """The pictures to begin with, one or more."""
     name = "image" if "image" in raw else "images"
     found = raw.get(name)
     if not found:
         raise bad_field("image", "is required: a picture file")
     if not isinstance(found, list):
-        return file_of(found, name)
-    if len(found) > 1:
-        raise bad_field(name, f"has {len(found)} pictures; no model here makes one picture of several: send one")
-    return file_of(found[0], f"{name}[0]")
+        return (file_of(found, name),)
+    if len(found) > MOST_GIVEN:
+        raise bad_field(name, f"has {len(found)} pictures; at most {MOST_GIVEN} are changed at once")
+    return tuple(file_of(each, f"{name}[{index}]") for index, each in enumerate(found))
 
 
 def file_of(value: Any, path: str) -> bytes:

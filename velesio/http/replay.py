@@ -28,7 +28,8 @@ class Frames:
     def frames(self, _: int, said: Said) -> list[bytes]:
         """One event."""
         name, data = self._told(said)
-        return [b"id: %d\nevent: %b\n%b" % (said.id, name.encode(), sse.event(encode(data)))]
+        place = b"id: %d\n" % said.id if said.id else b""
+        return [b"%bevent: %b\n%b" % (place, name.encode(), sse.event(encode(data)))]
 
     def _told(self, said: Said) -> tuple[str, Any]:
         event = said.event

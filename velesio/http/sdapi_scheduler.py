@@ -234,12 +234,9 @@ async def clear(request: web.Request) -> web.Response:
     return json_response({"success": True, "message": "Queue is cleared."})
 
 
-async def refused(request: web.Request) -> NoReturn:
+async def refused(request: web.Request) -> NoReturn:  # noqa: ARG001
     """What would touch the order of all tenants' jobs, or is kept nowhere."""
-    what = request.path.removeprefix(ROOT)
-    raise Unsupported(
-        f"{what}: jobs are served by fair shares, not by hand; tasks can be queued, deleted, queued again"
-    )
+    raise Unsupported("jobs are served by fair shares, not by hand; tasks can be queued, deleted and queued again")
 
 
 _REFUSED = (f"{ROOT}/queue/pause", f"{ROOT}/task/{{id}}/run", f"{ROOT}/task/{{id}}/move/{{over}}",
