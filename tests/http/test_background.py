@@ -435,3 +435,14 @@ async def test_a_dead_letter_keeps_its_traceback_to_the_operators(site: Site) ->
     assert isinstance(record.result, Failed)
     for path in ("", "/result", "/events"):
         assert b"Traceback" not in (await site.get(f"/v1/jobs/{job}{path}")).body
+
+
+async def test_anthropics_messages_are_answered_later(site: Site) -> None:
+    """The result is a message as its own route gives it, called after the job."""
+    body = {"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 8, "model": "parrot"}
+    job = await queued(site, {"url": "/v1/messages", "body": body})
+    await ended(site, job)
+    result = (await site.get(f"/v1/jobs/{job}/result")).json()
+    direct = (await site.post("/v1/messages", body)).json()
+    assert result["content"] == direct["content"]
+    assert (result["type"], result["model"], job in result["id"]) == ("message", "parrot", True)

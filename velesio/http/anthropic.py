@@ -1,7 +1,9 @@
 """Anthropic's API: `/v1/messages` and the count of a request's tokens."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from velesio.errors import ContextExceeded, Unsupported
@@ -9,12 +11,13 @@ from velesio.http import sse, talks
 from velesio.http.anthropic_answers import Frames, Writer
 from velesio.http.anthropic_requests import FIELDS, Asked, read
 from velesio.http.dispatch import ask, find_model, jobs_of
+from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import SAMPLING
 from velesio.http.idempotency import answers_to
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import json_response, read_object
-from velesio.jobs import PromptResult, Render, TextResult, Usage
+from velesio.jobs import Chat, PromptResult, Render, TextResult, Usage
 
 
 async def _read(request: web.Request) -> Asked:
@@ -43,6 +46,29 @@ async def count_tokens(request: web.Request) -> web.Response:
     result = await ask(request, card.name, Render(asked.chat), PromptResult)
     return json_response({"input_tokens": result.tokens})
 
+
+class _Later(msgspec.Struct, frozen=True):
+    """A request whose answer is fetched later."""
+
+    asked: Asked
+
+    @property
+    def model(self) -> str:
+        """The name that the request has for it."""
+        return self.asked.model
+
+    @property
+    def params(self) -> list[Chat]:
+        """Its one job."""
+        return [self.asked.chat]
+
+
+def _whole(later: _Later, model: str, job_id: str, results: Sequence[TextResult]) -> dict[str, Any]:
+    return Writer(later.asked, model, job_id).whole(results[0])
+
+
+FORMS: Mapping[str, Form] = {"/v1/messages": Form(lambda raw: _Later(read(raw)), _whole)}
+"""By path."""
 
 ROUTES = [web.post("/v1/messages", messages), web.post("/v1/messages/count_tokens", count_tokens)]
 

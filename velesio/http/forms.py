@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from velesio.http import (
+    anthropic,
     embeddings,
     infill,
     llamacpp,
@@ -35,6 +36,7 @@ FORMS: Mapping[str, Form] = {
     **embeddings.FORMS,
     **rerank.FORMS,
     **openai_images.FORMS,
+    **anthropic.FORMS,
     **sdapi.FORMS,
     **sdapi_extras.FORMS,
 }
