@@ -5,13 +5,12 @@ model never keeps another waiting. Delivery never blocks it: events are handed o
 """
 
 import asyncio
-import contextlib
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 import structlog
 
@@ -160,10 +159,9 @@ class EngineThread:
 
     def _submitted(self) -> Iterator[Work]:
         """What lies in the inbox, without waiting."""
-        with contextlib.suppress(Empty):
-            while True:
-                if (work := self._inbox.get_nowait()) is not None:
-                    yield work
+        while not self._inbox.empty():
+            if (work := self._inbox.get_nowait()) is not None:
+                yield work
 
     def _turn(self, engine: Engine) -> bool:
         """Admits and steps once. False: the engine raised; its members have failed and it must be rebuilt."""

@@ -41,7 +41,7 @@ async def test_what_waits_is_bounded(broker) -> None:
             lease = await worker.one()
             real = broker.command
 
-            async def away(*arguments, **options):
+            def away(*arguments, **options):
                 raise BrokerUnavailable
 
             broker.command = away

@@ -1,15 +1,16 @@
 """Publisher: a worker's events on their way to gateways and output logs."""
 
 import asyncio
+import contextlib
 import random
 from collections import deque
+from typing import Any
 
 from velesio.errors import VelesioError
 from velesio.jobs import Event, is_final
 from velesio.queue import wire
 from velesio.queue.broker import Broker
 from velesio.queue.lease import Lease
-from velesio.queue.tasks import spawn, stop
 
 _LIMIT = 1024 * 1024
 """Bytes that a job may have waiting while the broker is away; what exceeds them comes with the final event."""
@@ -18,7 +19,8 @@ _LARGEST = 256 * 1024
 
 
 class _Outbox:
-    """The notes for one stream, in order, with one writer."""
+    """The notes for one stream, in order; one message at a time is on its way. No task: most of what a token costs the
+    event loop is turns of it."""
 
     def __init__(self, broker: Broker, gateway: str, job_id: str) -> None:
         self._broker = broker
@@ -26,40 +28,68 @@ class _Outbox:
         self._key = broker.keys.output(job_id) if self._log else broker.keys.replies(gateway)
         self.notes: deque[tuple[Lease, bytes]] = deque()
         self.sending: list[tuple[Lease, bytes]] = []
-        self.writer: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._next: asyncio.Handle | None = None
+        """The sending to come, if nothing is on its way."""
+        self._carried: asyncio.Future[Any] | None = None
+        """The message on its way."""
+        self._failures = 0
         self._sent: asyncio.Future[None] | None = None
 
     def put(self, lease: Lease, note: bytes) -> None:
         self.notes.append((lease, note))
-        if self.writer is None or self.writer.done():
-            self.writer = spawn(self._write(), f"publish to {self._key}")
+        if self._next is None and not self.sending:
+            self._next = self._loop.call_soon(self._send)
 
     async def rest(self, lease: Lease) -> list[bytes]:
         """The notes of a lease that are still here, taken out; those being sent are waited for."""
         while any(owner is lease for owner, _ in self.sending):
-            self._sent = self._sent or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._sent)
+            await self._change()
         own = [note for owner, note in self.notes if owner is lease]
         if own:
             self.notes = deque((owner, note) for owner, note in self.notes if owner is not lease)
         return own
 
-    async def _write(self) -> None:
-        failures = 0
-        while self.notes:
+    async def empty(self) -> None:
+        """Return when everything is sent."""
+        while self.notes or self.sending:
+            await self._change()
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self.notes.clear()
+        if self._next is not None:
+            self._next.cancel()
+
+    async def _change(self) -> None:
+        """Return when what is on its way, now or next, has arrived or failed."""
+        self._sent = self._sent or self._loop.create_future()
+        await asyncio.shield(self._sent)
+
+    def _send(self) -> None:
+        self._next = None
+        if self.notes:
             self.sending = self._batch()
-            try:
-                await self._send(wire.message([note for _, note in self.sending]))
-            except VelesioError:
-                failures += 1
-                self.notes.extendleft(reversed(self.sending))
-                self._release()
-                await asyncio.sleep(min(2.0, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
-            else:
-                failures = 0
-                for lease, note in self.sending:
-                    lease.buffered -= len(note)
-                self._release()
+            self._carried = self._carry(wire.message([note for _, note in self.sending]))
+            self._carried.add_done_callback(self._hear)
+        else:
+            self._release()
+
+    def _hear(self, carried: "asyncio.Future[Any]") -> None:
+        """What became of the message on its way."""
+        sending, self.sending = self.sending, []
+        if carried.cancelled() or carried.exception() is not None:
+            self._failures += 1
+            self.notes.extendleft(reversed(sending))
+            pause = min(2.0, 0.05 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311
+            self._next = self._loop.call_later(pause, self._send)
+        else:
+            self._failures = 0
+            for lease, note in sending:
+                lease.buffered -= len(note)
+            if self.notes:
+                self._send()
+        self._release()
 
     def _batch(self) -> list[tuple[Lease, bytes]]:
         size, batch = 0, []
@@ -69,24 +99,28 @@ class _Outbox:
         return batch
 
     def _release(self) -> None:
-        self.sending = []
-        if self._sent and not self._sent.done():
-            self._sent.set_result(None)
-        self._sent = None
+        """Have whoever waits for a change look again."""
+        sent, self._sent = self._sent, None
+        if sent and not sent.done():
+            sent.set_result(None)
 
-    async def _send(self, body: bytes) -> None:
-        # Sent twice after a lost connection, it is dropped by its numbers.
+    def _carry(self, body: bytes) -> "asyncio.Future[Any]":
+        """Sent twice after a lost connection, it is dropped by its numbers."""
         settings = self._broker.settings
-        if not self._log:
-            # No stream: the gateway is gone, nobody listens.
-            await self._broker.command(
-                "XADD", self._key, "NOMKSTREAM", "MAXLEN", "~", settings.reply_length, "*", "b", body
+        try:
+            if not self._log:
+                # No stream: the gateway is gone, nobody listens.
+                return self._broker.command(
+                    "XADD", self._key, "NOMKSTREAM", "MAXLEN", "~", settings.reply_length, "*", "b", body
+                )
+            return asyncio.gather(
+                self._broker.command("XADD", self._key, "MAXLEN", "~", settings.output_length, "*", "b", body),
+                self._broker.command("PEXPIRE", self._key, round(settings.result_ttl * 1000)),
             )
-            return
-        await asyncio.gather(
-            self._broker.command("XADD", self._key, "MAXLEN", "~", settings.output_length, "*", "b", body),
-            self._broker.command("PEXPIRE", self._key, round(settings.result_ttl * 1000)),
-        )
+        except VelesioError as error:  # this process is ending
+            failed: asyncio.Future[Any] = self._loop.create_future()
+            failed.set_exception(error)
+            return failed
 
 
 class Publisher:
@@ -121,10 +155,12 @@ class Publisher:
 
     async def close(self) -> None:
         """Wait up to two seconds for what is left to be sent, then stop."""
-        writers = {box.writer for box in self._outboxes.values() if box.writer and not box.writer.done()}
-        if writers:
-            await asyncio.wait(writers, timeout=2)
-        await stop(*writers)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                for box in list(self._outboxes.values()):
+                    await box.empty()
+        for box in self._outboxes.values():
+            box.stop()
 
     def _outbox(self, lease: Lease) -> _Outbox:
         name = _name(lease)

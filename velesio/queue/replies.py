@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from velesio.queue import wire
 from velesio.queue.blobs import GONE
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
-from velesio.queue.line import OUTAGES
+from velesio.queue.line import OUTAGES, pack
 from velesio.queue.publisher import Publisher
 from velesio.queue.tasks import Loop, spawn, stop
 from velesio.queue.transcript import WORKER_LOST, Transcript
@@ -133,6 +133,8 @@ class Inbox:
         """Jobs whose end has come and whose results the broker need not keep."""
         self._stopping = False
         self._reader: asyncio.Task[None] | None = None
+        """Connects, while there is no connection to read from."""
+        self._failures = 0
         self._errands: set[asyncio.Task[Any]] = set()
         settings = broker.settings
         self._loops = (
@@ -144,7 +146,7 @@ class Inbox:
     async def start(self) -> None:
         """Create the stream and read it."""
         self._last, _ = await self._listen()
-        self._reader = spawn(self._read(), "inbox")
+        self._reader = spawn(self._reach(), "inbox")
         for loop in self._loops:
             loop.start()
 
@@ -209,30 +211,49 @@ class Inbox:
         await self._broker.run("sweep", 0, 0)
         await self._broker.blobs.sweep()
 
-    async def _read(self) -> None:
-        failures = 0
-        while not self._stopping:
+    async def _reach(self, pause: float = 0.0) -> None:
+        """Connect, however long it takes, and begin to read."""
+        while True:
+            await asyncio.sleep(pause)
             try:
-                entries = await self._next_entries()
+                await self._line.connect()
             except OUTAGES:
-                failures += 1
-                await asyncio.sleep(min(1.0, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+                pause = self._pause()
             else:
-                failures = 0
-                for identity, fields in entries:
-                    self._last = identity
-                    self._deliver(fields[1])
-                    self._read_bytes += len(fields[1])
-                if self._read_bytes > _TRIM:
-                    self._read_bytes = 0
-                    self._errand(self._broker.command("XTRIM", self._key, "MINID", self._last))
-                await asyncio.sleep(0)  # whoever got something goes first: asking for more takes a while
+                break
+        self._ask_for_more()
 
-    async def _next_entries(self) -> Sequence[tuple[bytes, list[bytes]]]:
-        found = await self._line.ask(
-            "XREAD", "COUNT", 256, "BLOCK", round(_BLOCK * 1000), "STREAMS", self._key, self._last
-        )
-        return next(iter(found.values())) if found else ()
+    def _pause(self) -> float:
+        self._failures += 1
+        longest: float = min(1.0, 0.05 * 2**self._failures)
+        return longest * random.uniform(0.5, 1)  # noqa: S311
+
+    def _ask_for_more(self) -> None:
+        """No task waits for the answer: that would be two more turns of the event loop for each token."""
+        if self._line.up and not self._stopping:
+            block = round(_BLOCK * 1000)
+            asked = ("XREAD", "COUNT", 256, "BLOCK", block, "STREAMS", self._key, self._last)
+            self._line.send([pack(asked)], self._hear)
+        elif not self._stopping:
+            self._reader = spawn(self._reach(), "inbox")
+
+    def _hear(self, found: list[Any] | BaseException) -> None:
+        """What came, or what became of the connection."""
+        answer = found[0] if isinstance(found, list) else found
+        if isinstance(answer, BaseException):
+            if not self._stopping:
+                self._reader = spawn(self._reach(self._pause()), "inbox")
+            return
+        self._failures = 0
+        for identity, fields in next(iter(answer.values())) if answer else ():
+            self._last = identity
+            self._deliver(fields[1])
+            self._read_bytes += len(fields[1])
+        if self._read_bytes > _TRIM:
+            self._read_bytes = 0
+            self._errand(self._broker.command("XTRIM", self._key, "MINID", self._last))
+        # Whoever got something goes first: asking for more takes a while.
+        asyncio.get_running_loop().call_soon(self._ask_for_more)
 
     def _deliver(self, body: bytes) -> None:
         for note in wire.read_message(body):

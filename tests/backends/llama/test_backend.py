@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.backends.conformance import GREEDY, Desk, Subject, TextLaws
+from tests.backends.llama import tiny
 from tests.backends.llama.conftest import llama, subject_of
 from velesio.backends.base import ModelCard
 from velesio.errors import ConfigError, ModelLoadFailed
@@ -92,6 +93,15 @@ def test_load_options_reach_llama_cpp(make_desk: Callable[..., Desk]) -> None:
     context: Any = desk.engine._context  # type: ignore[attr-defined]
     assert (context.n_batch, context.n_ubatch, context.n_context) == (64, 32, 200)
     assert "Paris" in desk.text(Completion(prompt="The capital of France is", sampling=GREEDY, max_tokens=4)).text
+
+
+@pytest.mark.parametrize(("speculation", "guesses"), [("auto", False), ("always", True)])
+def test_guesses_that_would_change_bits_are_not_made(tmp_path: Path, speculation: str, guesses: bool) -> None:
+    """llama.cpp multiplies weights of 32 bits with several rows by other code than with one. Who wants guesses all the
+    same gets them."""
+    desk = Desk(subject_of(tiny.decoder(tmp_path / "m.gguf"), context=64, slots=1, speculation=speculation))
+    assert (desk.engine._speculation is not None) == guesses  # type: ignore[attr-defined]
+    desk.engine.close()
 
 
 def test_a_chat_template_can_be_replaced(tmp_path: Path, smollm2: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velesio.backends.llama.batching import Pace, Share, halve, next_tokens, prompts
+from velesio.backends.llama.batching import TILE, Pace, Share, halve, next_tokens, piece, prompts
 
 
 class Waiting(NamedTuple):
@@ -108,3 +108,27 @@ def test_small_batches_say_nothing_of_the_pace() -> None:
     before = pace.prompt_tokens(generating=True)
     pace.observe(3, 0.001)
     assert pace.prompt_tokens(generating=True) == before
+
+
+def cut(length: int, most: int, rooms: list[int]) -> list[tuple[int, bool]]:
+    """The pieces of a prompt in steps with so much room, the last again and again; and whether each is in tiles."""
+    pieces: list[tuple[int, bool]] = []
+    left = length
+    for step in range(100):
+        if left < 2:
+            break
+        tokens = piece(left, rooms[min(step, len(rooms) - 1)], most, TILE)
+        pieces += [(tokens, tokens >= TILE)] if tokens else []
+        left -= tokens
+    return pieces
+
+
+@given(st.integers(2, 400), st.sampled_from([64, 100, 128, 512]), st.lists(st.integers(64, 600), min_size=1))
+def test_what_is_computed_in_tiles_depends_on_the_length_alone(length: int, most: int, rooms: list[int]) -> None:
+    """However much room steps have: the same tokens are computed in tiles, and no piece is larger than may be."""
+    pieces = cut(length, most, rooms)
+    assert sum(tokens for tokens, _ in pieces) >= length - 1
+    assert all(2 <= tokens <= most for tokens, _ in pieces)
+    tiled = sum(tokens for tokens, in_tiles in pieces if in_tiles)
+    assert tiled == sum(tokens for tokens, in_tiles in cut(length, most, [10_000]) if in_tiles)
+    assert pieces == sorted(pieces, key=lambda each: not each[1])

@@ -193,13 +193,13 @@ def test_reuse_can_be_declined(desk: Desk) -> None:
 
 @pytest.mark.parametrize("unified", [False, True])
 def test_a_running_sequence_lends_its_prefix(make_desk: Callable[..., Desk], unified: bool) -> None:
-    """Jobs that arrive together with a prefix in common compute it once."""
+    """Jobs that arrive together with a prefix in common compute it once, but for less than is worth waiting for."""
     desk = make_desk(context=512, slots=4, kv_unified=unified)
     works = [desk.start(completion(f"{LONG}Number {number}:")) for number in range(4)]
     usages = [final.result.usage for final in desk.finish(*works)]
     assert usages[0].cached_tokens == 0
     for usage in usages[1:]:
-        assert usage.prompt_tokens - usage.cached_tokens < 8
+        assert usage.prompt_tokens - usage.cached_tokens < 32
 
 
 def test_tenants_can_be_kept_apart(make_desk: Callable[..., Desk]) -> None:

@@ -123,6 +123,18 @@ def test_defaults_on_a_gpu() -> None:
     assert context_parameters(Options(slots=1, gpu_layers=0), 4096).n_ubatch == 128
 
 
+@pytest.mark.parametrize(
+    ("weights", "threads", "pause", "pieces"),
+    [(134e6, 2, 0.25, 128), (134e6, 1, 0.25, 48), (7e9, 8, 0.25, 48), (7e9, 8, 4.0, 128), (7e9, 64, 0.4, 128)],
+)
+def test_pieces_of_prompts_on_a_cpu(weights: float, threads: int, pause: float, pieces: int) -> None:
+    """Below a tile where the threads would compute a tile for longer than the pause; what is asked for, always."""
+    options = Options(slots=1, gpu_layers=0, threads=threads, pause=pause)
+    assert context_parameters(options, 4096, int(weights)).n_ubatch == pieces
+    asked = Options(slots=1, gpu_layers=0, threads=threads, pause=pause, ubatch=200)
+    assert context_parameters(asked, 4096, int(weights)).n_ubatch == 200
+
+
 def test_numa_is_set_up_before_the_weights_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By the number that llama.cpp has for it; `off` does nothing."""
     called: list[int] = []

@@ -10,14 +10,16 @@ import msgspec
 
 from velesio.backends.base import Catalogue, Engine, Finding, ModelCard
 from velesio.backends.llama.discovery import Found, discover
-from velesio.backends.llama.options import free_memory
+from velesio.backends.llama.options import Options, free_memory
 from velesio.errors import ConfigError, ModelLoadFailed
 
 if TYPE_CHECKING:
-    from velesio.backends.llama.binding import Model
+    from velesio.backends.llama.binding import Context, Model
     from velesio.backends.llama.multimodal import Projector
     from velesio.backends.llama.speculation import Speculation
 
+_TRIED = 4
+"""Guesses whose bits are compared when a model is loaded: llama.cpp's kernels of several rows take four."""
 _SPINS = "1000"
 """Turns of a barrier's loop before a thread sleeps: some microseconds."""
 
@@ -74,12 +76,13 @@ class LlamaBackend:
                 eos=weights.eos_text,
                 tool_source=model.header.tool_template if own else "",
             )
-            adapters = Adapters(weights, model.options.lora)
+            options = _without_harmful_guesses(model.options, weights, context)
+            adapters = Adapters(weights, options.lora)
             stack.callback(adapters.close)
             projector = self._projector(model, weights)
             if projector is not None:
                 stack.callback(projector.close)
-            speculation = self._speculation(model, weights, card.context)
+            speculation = self._speculation(options, weights, card.context)
             engine = LlamaEngine(
                 weights,
                 context,
@@ -89,7 +92,7 @@ class LlamaBackend:
                 projector=projector,
                 name=card.name,
                 slots=card.slots,
-                options=model.options,
+                options=options,
             )
             stack.pop_all()
         return engine
@@ -101,9 +104,8 @@ class LlamaBackend:
 
         return Projector(weights, Path(model.options.mmproj), model.options)
 
-    def _speculation(self, model: Found, target: "Model", context: int) -> "Speculation | None":
+    def _speculation(self, options: Options, target: "Model", context: int) -> "Speculation | None":
         """What guesses tokens ahead: the draft model, or what was said before."""
-        options = model.options
         if options.speculation == "off" or not options.draft_tokens:
             return None
         from velesio.backends.llama.speculation import Lookup, Speculation  # noqa: PLC0415 - only engines need it
@@ -122,6 +124,16 @@ class LlamaBackend:
             drafter = DraftModel(small, cells, target)
             stack.pop_all()
         return Speculation(drafter, options.draft_tokens)
+
+
+def _without_harmful_guesses(options: Options, model: "Model", context: "Context") -> Options:
+    """`auto` means no guesses where several tokens at once give other bits than one after the other, so that guesses
+    could change an answer; unless somebody wants the draft model that he configured to be used."""
+    if options.speculation != "auto" or options.draft or not options.draft_tokens:
+        return options
+    if model.can_cut and context.can_generate and context.is_exact(1 + min(options.draft_tokens, _TRIED)):
+        return options
+    return msgspec.structs.replace(options, speculation="off")
 
 
 def _shorten_spinning() -> None:

@@ -7,6 +7,9 @@ from velesio.backends.llama.sequence import Sequence
 
 _LEAST = 16
 """Prompt tokens of a step; fewer would not use the hardware."""
+TILE = 64
+"""Tokens of a sequence at once from which on llama.cpp computes attention another way on CPUs: in tiles, adding up in
+32 bits instead of 16, which shows in more than the last bits."""
 _ALONE = 4
 """How much longer a step may take while nobody waits for a next token: others still want to be let in."""
 
@@ -22,8 +25,9 @@ class Share(NamedTuple):
 class Pace:
     """How many prompt tokens fit into a step, learned from the steps before."""
 
-    def __init__(self, most: int, pause: float) -> None:
-        """`most` tokens in any step; `pause` seconds are how long a prompt may hold up others."""
+    def __init__(self, most: int, pause: float, least: int = 0) -> None:
+        """`least` to `most` tokens in any step; `pause` seconds are how long a prompt may hold up others."""
+        self._least = max(least, _LEAST)
         self._most = most
         self._pause = pause
         self._rate = 4 * _LEAST / pause
@@ -32,7 +36,7 @@ class Pace:
     def prompt_tokens(self, *, generating: bool) -> int:
         """Prompt tokens for the next step."""
         seconds = self._pause if generating else self._pause * _ALONE
-        return max(_LEAST, min(self._most, int(self._rate * seconds)))
+        return max(self._least, min(self._most, int(self._rate * seconds)))
 
     def observe(self, tokens: int, seconds: float) -> None:
         """A step computed `tokens` tokens in `seconds`."""
@@ -47,23 +51,35 @@ def next_tokens(sequences: Iterable[Sequence], most: int) -> list[Share]:
     return sorted(ready, key=lambda share: share.sequence.cell)[:most]
 
 
-def prompts(sequences: Iterable[Sequence], room: int, most: int) -> list[Share]:
-    """`room` tokens of the prompts, the first of `sequences` first, at most `most` of each. Never a single token:
-    llama.cpp computes those by other code than several, so where a prompt is cut would show in the last bits of its
-    result."""
+def prompts(sequences: Iterable[Sequence], room: int, most: int, tile: int = 0) -> list[Share]:
+    """`room` tokens of the prompts, the first of `sequences` first, at most `most` of each; see `piece`."""
     shares: list[Share] = []
     for sequence in sequences:
-        if room < 2:
-            break
         if (left := sequence.together) > 1:
-            tokens = min(left, room, most)
-            if left - tokens == 1:
-                if tokens <= 2 and left > room:
-                    break  # three tokens and room for two: next time
-                tokens = tokens - 1 if tokens > 2 else left
+            if not (tokens := piece(left, room, most, tile)):
+                break  # there is room for too few: next time
             shares.append(Share(sequence, tokens))
             room -= tokens
     return shares
+
+
+def piece(left: int, room: int, most: int, tile: int = 0) -> int:
+    """How many of the `left` tokens of a prompt are computed at once: at most `most`, where `room` tokens have place;
+    0: that is too little.
+
+    Where a prompt is cut, which time decides, must not show in its result. So which tokens are computed in tiles, those
+    of `tile` tokens or more, depends on the prompt's length alone: whole tiles, as long as one is left, then the rest
+    in smaller pieces. And no single token is cut off, since llama.cpp computes that by other code than several.
+    """
+    tokens = min(left, room, most)
+    if tile and left >= tile:
+        tokens -= tokens % tile
+        if left - tokens == 1 and tokens:
+            tokens = left if left <= most else tokens - tile or tokens
+        return tokens
+    if left - tokens == 1:
+        return tokens - 1 if tokens > 2 else left if tokens == most else 0
+    return tokens if room > 1 else 0
 
 
 def halve(shares: list[Share]) -> list[Share]:

@@ -198,6 +198,11 @@ class Model:
         return int(c.llama_model_n_embd_out(self._model))
 
     @property
+    def weights(self) -> int:
+        """How many numbers it has learned."""
+        return int(c.llama_model_n_params(self._model))
+
+    @property
     def heads(self) -> int:
         """Attention heads of a layer."""
         return int(c.llama_model_n_head(self._model))
@@ -242,7 +247,7 @@ class Context:
             ModelLoadFailed: if there is not enough memory.
         """
         _complaints.clear()
-        parameters = context_parameters(options, context)
+        parameters = context_parameters(options, context, model.weights)
         self._context = c.llama_init_from_model(model.handle, parameters)
         if not self._context:
             raise ModelLoadFailed(f"llama.cpp cannot allocate the context: {last_words()}")
@@ -250,9 +255,7 @@ class Context:
         self.can_generate = bool(self._memory) and not model.has_two_parts
         """False: the model reads whole texts and keeps nothing, so that it cannot continue one; or it would need its
         encoder run first."""
-        self.exact = parameters.flash_attn_type == FLASH["on"] and not on_gpu(options)
-        """Whether several tokens of a sequence at once give the same bits as one after the other: of a CPU's kernels
-        only those of fused attention compute both by the same code."""
+        self._fused = parameters.flash_attn_type == FLASH["on"] and not on_gpu(options)
         self._row: Any = ctypes.c_float * model.n_vocab
         self.n_batch = int(c.llama_n_batch(self._context))
         self.n_ubatch = int(c.llama_n_ubatch(self._context))
@@ -262,6 +265,25 @@ class Context:
         self.can_shift = bool(c.llama_memory_can_shift(self._memory))
         """Whether `shift` works with this model."""
         self._batch = _Batch(self.n_batch)
+
+    def is_exact(self, count: int) -> bool:
+        """Whether `count` tokens of a sequence at once give the same bits as one after the other. Of attention only the
+        fused kernel of CPUs is known to; of the weights, whose format may have kernels of several rows, it is found out
+        by doing both. The context must be empty, and have room for so many outputs."""
+        if not self._fused:
+            return False
+        tokens = array("i", range(count))
+        apart = [self._trial(tokens[place : place + 1], place) for place in tokens]
+        self.remove(0)
+        together = self._trial(tokens, 0)
+        self.remove(0)
+        return b"".join(apart) == together
+
+    def _trial(self, tokens: "array[int]", position: int) -> bytes:
+        place = self.add(0, tokens, position, outputs=len(tokens))
+        if self.decode() != OK:
+            return b""
+        return b"".join(self.logits(place + index).tobytes() for index in range(len(tokens)))
 
     @property
     def handle(self) -> Any:

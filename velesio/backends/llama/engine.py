@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from velesio import metrics
 from velesio.backends.base import Work, failed
 from velesio.backends.llama.asides import Asides
-from velesio.backends.llama.batching import Pace, Share, halve, next_tokens, prompts
+from velesio.backends.llama.batching import TILE, Pace, Share, halve, next_tokens, prompts
 from velesio.backends.llama.binding import NO_ROOM, Context, Model
 from velesio.backends.llama.cells import WORTH, Cells
 from velesio.backends.llama.chat import ChatTemplate
@@ -69,7 +69,8 @@ class LlamaEngine:
         """Admitted and without cells, oldest first: new ones, and those that had to give theirs to older ones."""
         self._running: list[Sequence] = []
         """In order of admission."""
-        self._pace = Pace(context.n_batch, options.pause)
+        self._tile = TILE if context.n_ubatch >= TILE and not context.unified else 0
+        self._pace = Pace(context.n_batch, options.pause, self._tile)
         self._prompts_next = True
         """Whose turn it is where next tokens and prompts are computed apart."""
         self._oldest_next = True
@@ -116,8 +117,7 @@ class LlamaEngine:
         self._look()
         most = self._context.n_batch
         ready = next_tokens(self._running, most)
-        room = min(self._pace.prompt_tokens(generating=bool(ready)), most - len(ready))
-        waiting = prompts(self._in_line(), room, self._context.n_ubatch)
+        waiting = self._prompts(ready) if len(ready) < len(self._running) else []
         if self._context.unified:
             self._oldest_next = not self._oldest_next
             self._compute([*self._guessed(ready, most - sum(share.tokens for share in waiting)), *waiting])
@@ -152,6 +152,13 @@ class LlamaEngine:
         one, and that still gets every second step."""
         return self._running if self._oldest_next else sorted(self._running, key=lambda sequence: sequence.left)
 
+    def _prompts(self, ready: list[Share]) -> list[Share]:
+        """What a step computes of prompts beside, or instead of, the next tokens that are `ready`."""
+        room = self._pace.prompt_tokens(generating=bool(ready))
+        if self._context.unified:
+            room = min(room, self._context.n_batch - len(ready))
+        return prompts(self._in_line(), room, self._context.n_ubatch, self._tile)
+
     def _guessed(self, ready: list[Share], room: int) -> list[Share]:
         return self._speculation.guess(ready, room) if self._speculation is not None and ready else ready
 
@@ -165,8 +172,10 @@ class LlamaEngine:
 
     def _look(self) -> None:
         """Computes one picture, that of the first in line who is at one: each takes as long as some steps."""
+        if self._projector is None:
+            return
         for sequence in self._in_line():
-            if (picture := sequence.picture) is not None and self._projector is not None:
+            if (picture := sequence.picture) is not None:
                 self._adapters.apply(self._context, sequence.adapters)
                 self._see(sequence, picture, self._projector)
                 return
@@ -184,9 +193,11 @@ class LlamaEngine:
 
     def _compute(self, shares: list[Share]) -> None:
         """Computes shares, those with the same adapters in one batch."""
-        for adapters in {share.sequence.adapters: None for share in shares}:
+        every = {share.sequence.adapters: None for share in shares}
+        for adapters in every:
             self._adapters.apply(self._context, adapters)
-            self._compute_alike([share for share in shares if share.sequence.adapters == adapters])
+            alike = [share for share in shares if share.sequence.adapters == adapters] if len(every) > 1 else shares
+            self._compute_alike(alike)
 
     def _compute_alike(self, shares: list[Share]) -> None:
         while (places := self._decode(shares)) is None:

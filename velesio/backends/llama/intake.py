@@ -191,19 +191,17 @@ class Intake:
         return self._can_shift and (self._options.context_shift if params.shift is None else params.shift)
 
     def _steps(self, params: TextParams) -> bool:
-        """Whether what a lost worker sent is computed token by token, as it was there. All at once is quicker, but on a
-        CPU without fused attention the last bits differ then, and so may a choice between tokens that are nearly as
-        likely: every second answer of 150 tokens went on in other words. Where dice choose, it is no loss."""
-        return params.sampling.temperature <= 0 and not self._context.exact and not self._context.unified
+        """Whether what a lost worker sent is computed token by token, as it was there. All at once is quicker, but the
+        bits differ then, and so may a choice between tokens that are nearly as likely: every second answer of 150
+        tokens went on in other words. Where dice choose, it is no loss."""
+        return params.sampling.temperature <= 0 and not self._context.unified
 
     def _may_draft(self, params: TextParams) -> bool:
-        """In the mode `auto` guesses must not change an answer: it depends on nothing but the likeliest tokens, and
-        these on nothing but the text; or whoever configured a draft model wants it used."""
+        """In the mode `auto`, which is `off` where they would change them, guesses are for answers that depend on
+        nothing but the likeliest tokens."""
         if not self._model.can_cut or self._options.speculation == "off":
             return False
-        if self._options.speculation == "always":
-            return True
-        return params.sampling.temperature <= 0 and (self._context.exact or bool(self._options.draft))
+        return self._options.speculation == "always" or params.sampling.temperature <= 0
 
 
 def _words(tokens: Iterable[int]) -> list[int]:

@@ -22,6 +22,8 @@ _CACHE_TYPES = {
     "iq4_nl": 20,
     "bf16": 30,
 }
+_SPEED = 40e9
+"""Operations a second that a core is taken to do, where it must be known beforehand."""
 
 
 def model_parameters(options: Options) -> Any:
@@ -40,17 +42,19 @@ def model_parameters(options: Options) -> Any:
     return parameters
 
 
-def context_parameters(options: Options, context: int) -> Any:
-    """How contexts of `context` tokens are computed, as llama.cpp is told: every default that is chosen here."""
+def context_parameters(options: Options, context: int, weights: int = 0) -> Any:
+    """How contexts of `context` tokens of a model with so many weights are computed, as llama.cpp is told: every
+    default that is chosen here."""
     parameters = c.llama_context_default_params()
     parameters.n_ctx = options.cells_of(context)
     parameters.n_batch = min(options.batch, parameters.n_ctx)
-    parameters.n_ubatch = min(options.ubatch or (512 if on_gpu(options) or options.mmproj else 128), parameters.n_batch)
     parameters.n_seq_max = options.sequences
     # Each job samples one token and checks its guesses; room for more is wasted memory.
     parameters.n_outputs_max = min(parameters.n_batch, options.slots * (1 + options.draft_tokens))
     parameters.n_threads = options.threads or default_threads()
     parameters.n_threads_batch = options.threads_batch or parameters.n_threads
+    ubatch = options.ubatch or _ubatch(options, weights / parameters.n_threads_batch)
+    parameters.n_ubatch = min(ubatch, parameters.n_batch)
     parameters.kv_unified = options.kv_unified
     parameters.swa_full = options.swa_full
     parameters.flash_attn_type = _flash_attention(options)
@@ -68,14 +72,22 @@ def context_parameters(options: Options, context: int) -> Any:
     return parameters
 
 
+def _ubatch(options: Options, weights: float) -> int:
+    """For a model with so many weights for each thread. On CPUs more than 128 only takes more memory; and fewer than a
+    tile of 64 tokens, which a prompt is not cut below, where that would hold up others for longer than `pause`."""
+    if on_gpu(options) or options.mmproj:
+        return 512
+    return 128 if weights * 2 * 64 <= _SPEED * options.pause else 48
+
+
 def on_gpu(options: Options) -> bool:
     """Whether any of the model lies on a GPU."""
     return bool(options.gpu_layers and c.llama_supports_gpu_offload())
 
 
 def _flash_attention(options: Options) -> int:
-    """On a CPU it is on, which makes guesses ahead exact. Measured on two cores, ms a step without and with it: eight
-    sequences of 64 tokens 42 and 36, of 500 tokens 48 and 43, of 1,500 tokens 67 and 75."""
+    """On a CPU it is on, without which guesses ahead are not exact. Measured on two cores, ms a step without and with
+    it: eight sequences of 64 tokens 42 and 36, of 500 tokens 48 and 43, of 1,500 tokens 67 and 75."""
     if options.flash_attention != "auto":
         return FLASH[options.flash_attention]
     return FLASH["auto" if on_gpu(options) else "on"]
