@@ -1,8 +1,11 @@
 """The playground's texts: chat, completion, embeddings."""
 
-from typing import TYPE_CHECKING
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 from tests.browser.site import ECHO, TEXT
+from tests.end_to_end.process import Server, eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -112,10 +115,8 @@ def test_texts_are_compared(page: "Page") -> None:
     assert values[1] == values[3]
 
 
-def test_code_from_the_page_runs(page: "Page", server: object, tmp_path: object) -> None:
+def test_code_from_the_page_runs(page: "Page") -> None:
     """What is copied as curl is a whole command."""
-    import subprocess
-
     page.goto("/#completion")
     page.get_by_label("Model", exact=True).select_option(ECHO)
     page.get_by_label("Prompt", exact=True).first.fill('it\'s a "test" of $HOME `x`')
@@ -126,3 +127,33 @@ def test_code_from_the_page_runs(page: "Page", server: object, tmp_path: object)
     answered = "".join(part.partition('"content":"')[2].partition('","tokens"')[0] for part in done.stdout.split("\n"))
     assert "$HOME" in answered
     assert "`x`" in answered
+
+
+def test_the_server_remembers_a_conversation_where_that_is_wanted(page: "Page", server: Server) -> None:
+    """Then only what is new is sent; a changed message makes it begin anew, deleting the conversation forgets it."""
+    page.goto("/")
+    page.get_by_label("Remember it on the server").check()
+    ask_again(page, "first words")
+    body = ask_again(page, "second words")
+    assert [message["content"] for message in body["messages"]] == ["second words"]
+    name = body["session_id"]
+    assert json.loads(server.get(f"/v1/sessions/{name}")[1])["turns"] == 2
+    page.get_by_role("button", name="Edit").first.click()
+    page.get_by_label("Edit your message").fill("other words")
+    page.get_by_role("button", name="Send again").click()
+    page.locator(".stats").wait_for()
+    told = json.loads(server.get(f"/v1/sessions/{name}")[1])
+    assert [message["content"] for message in told["messages"] if message["role"] == "user"] == ["other words"]
+    page.get_by_role("button", name="Delete this conversation").click()
+    eventually(lambda: server.get(f"/v1/sessions/{name}")[0] == 404)
+
+
+def ask_again(page: "Page", words: str) -> Any:
+    """Sends a message in the conversation that is open; the body of the request, when the answer is there."""
+    before = page.locator(".stats").count()
+    page.get_by_label("Model", exact=True).select_option(ECHO)
+    page.get_by_label("Your message").fill(words)
+    with page.expect_request("**/v1/chat/completions") as sent:
+        page.keyboard.press("Enter")
+    page.locator(".stats").nth(before).wait_for()
+    return sent.value.post_data_json

@@ -1,5 +1,6 @@
 """How the pages behave: no barriers, no haste, no weight, and nothing that is told becomes markup."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,7 @@ def _thousand(server: Server) -> None:
     with ThreadPoolExecutor(8) as several:
         for job in several.map(lambda _: background(server, "[[fail enough]]a"), range(1000)):
             assert job
+    eventually(lambda: len(json.loads(server.get("/admin/jobs?state=failed&limit=1000")[1])["jobs"]) == 1000, within=60)
 
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from aiohttp import web
 
-from velesio.config import FetchSection, SdapiSection, ServerSection, SessionSection, WebhookSection
+from velesio.config import DownloadSection, FetchSection, SdapiSection, ServerSection, SessionSection, WebhookSection
 from velesio.errors import KeyRevoked, ShuttingDown, VelesioError
 from velesio.http.broker_metrics import BrokerMetrics
 from velesio.http.keys import Credential, KeyRing
@@ -67,6 +67,7 @@ class Gateway:
         fetch: FetchSection = FetchSection(),  # noqa: B008
         sessions: SessionSection = SessionSection(),  # noqa: B008
         sdapi: SdapiSection = SdapiSection(),  # noqa: B008
+        downloads: DownloadSection = DownloadSection(),  # noqa: B008
     ) -> None:
         self.queue = queue
         self.inbox = inbox
@@ -78,6 +79,7 @@ class Gateway:
         self.webhooks = webhooks
         self.fetch = fetch
         self.sessions = sessions
+        self.downloads = downloads
         self.tell_tenants = tell_tenants
         """Whether metrics name tenants."""
         self.llamacpp_origins = llamacpp_origins

@@ -10,6 +10,7 @@ const WHICH = { all: "All", running: "Running", queued: "Waiting", failed: "Fail
 const MOST = 1000;
 const PAGE = 100;
 const AGAIN = 30_000;
+const SOON = 3000;
 const OPEN = new Set(["running", "queued", "scheduled"]);
 
 export class JobList {
@@ -51,7 +52,7 @@ export class JobList {
     try {
       const told = await get(`/admin/jobs?limit=${MOST}${query}`);
       this.jobs = new Map(told.jobs.map((job) => [job.id, job]));
-      this.loaded = true;
+      this.loaded = Date.now();
       this.draw();
     } catch (error) {
       if (!this.jobs.size) fill($("#jobs"), h("tr", {}, h("td", { colspan: 9 }, h("p", { class: "note bad" }, error.message))));
@@ -61,6 +62,8 @@ export class JobList {
   // What the feed tells: the jobs that run and wait, and those that ended last.
   merge({ running, waiting, ended }) {
     if (!this.loaded) return;
+    // More ended since the last look than the feed tells.
+    if (ended.length && !ended.some((job) => this.jobs.has(job.id)) && Date.now() - this.loaded > SOON) this.load();
     for (const job of [...running, ...waiting, ...ended]) this.jobs.set(job.id, { ...this.jobs.get(job.id), ...job });
     this.draw();
   }
