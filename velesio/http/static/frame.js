@@ -80,4 +80,6 @@ theme.addEventListener("click", () => {
   showTheme();
 });
 showTheme();
+// On a phone the navigation is wider than the screen.
+$(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 look();

@@ -13,7 +13,13 @@ const dialog = $("#make");
 const once = $("#once");
 const rows = new Rows($("#keys"), (key) => key.id || key.name, row);
 
-$("#new").append(button("New key", () => { $("#make-form").reset(); $("#make-wrong").hidden = true; dialog.showModal(); }, { kind: "main", glyph: "plus" }));
+$("#new").append(button("New key", () => {
+  $("#make-form").reset();
+  $("#make-wrong").hidden = true;
+  // The first key locks everybody out who has none: it has to be able to make others.
+  $("[value=admin]").checked = !keyed;
+  dialog.showModal();
+}, { kind: "main", glyph: "plus" }));
 $("#make-not").addEventListener("click", () => dialog.close());
 $("#make-form").addEventListener("submit", make);
 
