@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velesio import __version__, config, table
+import msgspec
+
+from velesio import __version__, cli_access, config, table
 from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
 from velesio.jobs import JobState, Priority
 
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("tenant", nargs="?", default="default")
     _jobs(_noun(commands, "jobs", "the jobs in the queue and those that ended lately"))
     _workers(_noun(commands, "workers", "the workers that live"))
+    cli_access.add(commands, _noun, _command)
     _queue(_noun(commands, "queue", "the queue, that of each model and all together"))
     return parser
 
@@ -365,7 +368,8 @@ def _operate(settings: config.Config, work: "Callable[[Desk], Awaitable[bool]]")
     """Has something done at the broker; 1 if a part of it could not be done."""
     from velesio import logs, operate  # noqa: PLC0415
 
-    logs.configure(settings.log)
+    quiet = msgspec.structs.replace(settings.log, level="warning") if settings.log.level == "info" else settings.log
+    logs.configure(quiet)  # the desk says what it does
     return 0 if asyncio.run(operate.at_desk(settings, _say, work)) else 1
 
 

@@ -3,29 +3,29 @@
 Talks to the broker alone, so it works while gateways and workers are in trouble.
 """
 
+import getpass
+import os
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from velesio import table
+from velesio import rows, table
 from velesio.backends.base import ModelCard
 from velesio.config import Config
 from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
-from velesio.jobs import JobState
+from velesio.jobs import Capability, JobState
 from velesio.queue import facts, selection, wishes
+from velesio.queue.audit import Audit
 from velesio.queue.broker import Broker
-from velesio.queue.client import JobQueue, JobRecord, ModelDepth, Place
+from velesio.queue.client import JobQueue, JobRecord, Place
 from velesio.queue.embedded import find_running
-from velesio.queue.registry import Registry, WorkerInfo
+from velesio.queue.registry import Registry
 from velesio.queue.selection import Selection
 from velesio.states import ModelState, overall
 
 __all__ = ["Desk", "Selection", "at_desk", "served"]
 
-_REASON = 60
-"""Characters of a reason in a list."""
 _LONG = 3600.0
 """Seconds that a model may take to be loaded, or to be free of jobs."""
 _PATIENCE = 1.0
@@ -33,6 +33,11 @@ _PATIENCE = 1.0
 
 
 async def at_desk(config: Config, say: Callable[[str], None], work: "Callable[[Desk], Awaitable[bool]]") -> bool:
+    """Does something at the desk of an installation; see `at_broker`."""
+    return await at_broker(config, lambda broker: work(Desk(broker, say)))
+
+
+async def at_broker(config: Config, work: Callable[[Broker], Awaitable[bool]]) -> bool:
     """Does something at the broker of an installation, that of the server running here if `redis.url` is not set.
 
     Raises:
@@ -42,7 +47,7 @@ async def at_desk(config: Config, say: Callable[[str], None], work: "Callable[[D
     url = config.redis.url or await find_running(config.server.data_dir)
     broker = await Broker.connect(config.redis, config.queue, url=url, blobs=config.blobs, folder=config.blob_folder)
     try:
-        return await work(Desk(broker, say))
+        return await work(broker)
     finally:
         await broker.close()
 
@@ -68,6 +73,7 @@ class Desk:
     def __init__(self, broker: Broker, say: Callable[[str], None]) -> None:
         self._broker = broker
         self._queue = JobQueue(broker)
+        self._audit = Audit(broker)
         self._say = say
 
     async def list_jobs(self, state: JobState | None, limit: int, *, json: bool) -> bool:
@@ -79,7 +85,7 @@ class Desk:
         if json:
             self._say_json([facts.of_job(record) for record in records])
             return True
-        self._say_table([_HEADING, *(_row(record) for record in records)])
+        self._say_table([rows.HEADING, *(rows.of_job(record) for record in records)])
         return True
 
     async def show_job(self, job_id: str, *, params: bool, json: bool) -> bool:
@@ -104,6 +110,8 @@ class Desk:
         done = True
         for job_id in job_ids:
             cancelled = await self._queue.cancel(job_id, "cancelled by an operator")
+            if cancelled:
+                await self._note("job.cancel", job_id)
             record = await self._queue.record(job_id)
             if not cancelled:
                 done = self._say_untouched(job_id, record)
@@ -118,6 +126,7 @@ class Desk:
         done = True
         for job_id in job_ids:
             if await self._queue.requeue(job_id):
+                await self._note("job.requeue", job_id)
                 self._say(f"{job_id}: queued again")
                 continue
             record = await self._queue.record(job_id)
@@ -130,9 +139,10 @@ class Desk:
         """Cancel the jobs that are chosen, and forget those of them that have ended; `dry`: only list them."""
         records = await selection.choose(self._queue, chosen)
         if dry:
-            self._say_table([_HEADING, *(_row(record) for record in records)])
+            self._say_table([rows.HEADING, *(rows.of_job(record) for record in records)])
             return True
         purged = await selection.purge(self._queue, records)
+        await self._note("queue.purge", chosen.model or "*", jobs=len(records))
         self._say(f"{purged.cancelled} cancelled, {purged.forgotten} forgotten")
         return True
 
@@ -140,6 +150,7 @@ class Desk:
         """Queue all failed jobs that are chosen again."""
         records = await selection.choose(self._queue, chosen)
         again = await selection.requeue(self._queue, records)
+        await self._note("queue.requeue", chosen.model or "*", jobs=len(again))
         self._say(f"{len(again)} of {len(records)} queued again")
         return len(again) == len(records)
 
@@ -161,8 +172,8 @@ class Desk:
             "CANCELLED",
             "PAUSED",
         )
-        self._say_table([heading, *(_depth(depth) for depth in status.models)])
-        stopped = f"; all queues are paused since {_moment(status.paused)}" if status.paused else ""
+        self._say_table([heading, *(rows.of_queue(depth) for depth in status.models)])
+        stopped = f"; all queues are paused since {rows.moment(status.paused)}" if status.paused else ""
         self._say(f"{status.scheduled} scheduled, {status.dead} dead letters{stopped}")
         return True
 
@@ -172,16 +183,20 @@ class Desk:
         known = {depth.model: depth.capability for depth in (await self._queue.status()).models}
         known |= {card.name: card.capability for card, _ in await self.models()}
         if not names:
-            changed = await self._queue.pause(on=on)
-            self._say(f"all queues: {_pausing(on, changed)}")
+            await self._pause(None, "", on=on)
         for name in names:
             if name not in known:
                 self._say(f"{name}: no such queue; there are those of {', '.join(known) or 'no model'}")
                 done = False
                 continue
-            changed = await self._queue.pause(known[name], name, on=on)
-            self._say(f"{name}: {_pausing(on, changed)}")
+            await self._pause(known[name], name, on=on)
         return done
+
+    async def _pause(self, kind: Capability | None, name: str, *, on: bool) -> None:
+        changed = await self._queue.pause(kind, name, on=on)
+        if changed:
+            await self._note("queue.pause" if on else "queue.resume", name or "*")
+        self._say(f"{name or 'all queues'}: {_pausing(on, changed)}")
 
     async def rest_workers(self, names: Sequence[str], *, on: bool) -> bool:
         """Tell workers to take no new jobs, or to go on."""
@@ -191,6 +206,7 @@ class Desk:
         for name in dict.fromkeys(names):
             told = await (registry.quiet(name) if on else registry.resume(name))
             for worker in told:
+                await self._note("worker.quiet" if on else "worker.resume", worker)
                 self._say(f"{worker}: {'takes no new jobs' if on else 'goes on'}")
             done = bool(told) and done
             if not told:
@@ -212,7 +228,7 @@ class Desk:
             return True
         heading = ("NAME", "ID", "STATE", "MODELS", "JOBS", "SLOTS", "BEAT", "HOST", "PID", "VERSION")
         now = int(seconds) + int(micros) / 1e6
-        self._say_table([heading, *(_line(worker, now) for worker in workers)])
+        self._say_table([heading, *(rows.of_worker(worker, now) for worker in workers)])
         return True
 
     async def models(self) -> list[tuple[ModelCard, ModelState]]:
@@ -223,21 +239,25 @@ class Desk:
 
     async def load_models(self, names: Sequence[str], keep_alive: float | None) -> bool:
         """Have models loaded, and wait for it."""
-        return await self._move(names, lambda registry, name: wishes.load(self._broker, registry, name, keep_alive))
+        return await self._move(
+            "load", names, lambda registry, name: wishes.load(self._broker, registry, name, keep_alive)
+        )
 
     async def pin_models(self, names: Sequence[str], *, on: bool) -> bool:
         """Have models loaded and kept whatever else is wanted, or let them go as others do."""
         if on:
             return await self._move(
-                names, lambda registry, name: wishes.load(self._broker, registry, name, pinned=True)
+                "pin", names, lambda registry, name: wishes.load(self._broker, registry, name, pinned=True)
             )
-        return await self._move(names, lambda registry, name: wishes.release(self._broker, registry, name))
+        return await self._move("unpin", names, lambda registry, name: wishes.release(self._broker, registry, name))
 
     async def unload_models(self, names: Sequence[str]) -> bool:
         """Have models unloaded by all workers when their jobs have ended, and wait for it."""
-        return await self._move(names, lambda registry, name: wishes.unload(self._broker, registry, name))
+        return await self._move("unload", names, lambda registry, name: wishes.unload(self._broker, registry, name))
 
-    async def _move(self, names: Sequence[str], tell: "Callable[[Registry, str], Awaitable[wishes.Told]]") -> bool:
+    async def _move(
+        self, verb: str, names: Sequence[str], tell: "Callable[[Registry, str], Awaitable[wishes.Told]]"
+    ) -> bool:
         registry = Registry(self._broker)
         await registry.start()
         done = True
@@ -246,6 +266,7 @@ class Desk:
                 try:
                     card = registry.find(name)
                     told = await tell(registry, card.name)
+                    await self._note(f"model.{verb}", card.name, workers=list(told.workers))
                     states = await wishes.fulfilled(registry, told, _LONG) if told.workers else []
                 except VelesioError as error:
                     self._say(f"{name}: {error.message}")
@@ -268,6 +289,7 @@ class Desk:
                 told = await registry.drain(name)
                 leaving += told
                 for worker in told:
+                    await self._note("worker.drain", worker)
                     self._say(f"{worker}: draining")
                 if not told:
                     self._say_nobody(name, registry)
@@ -287,6 +309,10 @@ class Desk:
                 left.remove(worker)
             if left:
                 await registry.changed(_PATIENCE)
+
+    async def _note(self, action: str, target: str, **difference: Any) -> None:
+        """What was done goes into the audit log, with who ran the command."""
+        await self._audit.record(_who(), action, target, difference)
 
     def _say_untouched(self, job_id: str, record: JobRecord | None) -> bool:
         if record is None:
@@ -308,70 +334,24 @@ class Desk:
     def _say_facts(self, told: dict[str, Any]) -> None:
         traceback, timeline = told.pop("traceback", ""), told.pop("timeline")
         for name, value in told.items():
-            self._say(f"{name.ljust(10)} {_shown(name, value)}")
-        self._say_table([_step(moment) for moment in timeline])
+            self._say(f"{name.ljust(10)} {rows.shown(name, value)}")
+        self._say_table([rows.step(moment) for moment in timeline])
         for line in traceback.splitlines():
-            self._say(f"  {_printable(line)}")
+            self._say(f"  {rows.printable(line)}")
 
 
-_TIMES = ("queued", "started", "first_text", "ended", "deadline")
-
-
-def _step(moment: dict[str, Any]) -> tuple[str, ...]:
-    more = ", ".join(f"{name} {_shown(name, value)}" for name, value in moment.items() if name not in {"at", "event"})
-    return f"  {_moment(moment['at'])}", moment["event"], more
+def _who() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # in a container, users need no names
+        name = str(os.getuid())
+    return f"{name} (command line)"
 
 
 def _placed(place: Place, record: JobRecord) -> dict[str, Any]:
     if record.state not in {JobState.QUEUED, JobState.SCHEDULED}:
         return {}
     return {"position": place.position, "eta": place.eta}
-
-
-_HEADING = ("ID", "STATE", "MODEL", "TENANT", "PRIORITY", "QUEUED", "ATTEMPTS", "CRASHES", "WORKER", "REASON")
-
-
-def _row(record: JobRecord) -> tuple[str, ...]:
-    told = facts.of_job(record)
-    reason = _printable(": ".join(told[name] for name in ("code", "reason") if told.get(name)))
-    return (
-        record.id,
-        told["state"],
-        record.model,
-        record.tenant,
-        told["priority"],
-        _moment(record.enqueued),
-        str(record.attempts),
-        str(record.crashes),
-        record.worker or "-",
-        reason if len(reason) <= _REASON else f"{reason[: _REASON - 1]}…",
-    )
-
-
-def _line(worker: WorkerInfo, now: float) -> tuple[str, ...]:
-    return (
-        worker.name,
-        worker.id,
-        worker.state,
-        ",".join(card.name for card in worker.cards) or "-",
-        ",".join(worker.jobs) or "-",
-        f"{len(worker.jobs)}/{worker.slots}",
-        f"{max(0.0, now - worker.beat):.0f} s ago",
-        worker.host,
-        str(worker.pid),
-        worker.version,
-    )
-
-
-def _depth(depth: ModelDepth) -> tuple[str, ...]:
-    return (
-        depth.model,
-        *map(str, depth.waiting),
-        str(depth.running),
-        f"{depth.oldest:.0f} s" if depth.oldest else "-",
-        *map(str, (depth.done, depth.failed, depth.cancelled)),
-        _moment(depth.paused or None),
-    )
 
 
 def _pausing(on: bool, changed: bool) -> str:
@@ -382,18 +362,3 @@ def _pausing(on: bool, changed: bool) -> str:
 
 def _state(state: ModelState) -> str:
     return f"{state.state}, pinned" if state.pinned else state.state
-
-
-def _shown(name: str, value: Any) -> str:
-    if name in _TIMES:
-        return _moment(value)
-    return _printable(value if isinstance(value, str) else msgspec.json.encode(value).decode())
-
-
-def _printable(text: str) -> str:
-    """On one line, and without what would make a terminal do something: some of it is what clients sent."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _moment(seconds: float | None) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else "-"

@@ -8,11 +8,15 @@ from aiohttp import web
 from velesio.http import (
     admin_feed,
     admin_jobs,
+    admin_keys,
     admin_models,
+    admin_pulls,
     admin_queue,
+    admin_tenants,
     admin_workers,
     anthropic,
     assets,
+    audited,
     background,
     control,
     docs_pages,
@@ -50,6 +54,7 @@ from velesio.http import (
     sdapi_web,
     sessions,
     slots,
+    statements,
     status,
     streams,
     tokens,
@@ -103,8 +108,13 @@ ROUTES = [
     *admin_feed.ROUTES,
     *admin_workers.ROUTES,
     *admin_models.ROUTES,
+    *admin_pulls.ROUTES,
     *admin_queue.ROUTES,
     *admin_jobs.ROUTES,
+    *admin_keys.ROUTES,
+    *admin_tenants.ROUTES,
+    *audited.ROUTES,
+    *statements.ROUTES,
     *background.ROUTES,
     *job_lists.ROUTES,
     *sessions.ROUTES,
@@ -118,6 +128,7 @@ def build(gateway: Gateway) -> web.Application:
     app = web.Application(middlewares=middleware.MIDDLEWARES, client_max_size=gateway.server.max_body)
     app[GATEWAY] = gateway
     pages.setup(app)
+    admin_pulls.setup(app)
     app[WEBHOOKS] = Webhooks(gateway.webhooks, Hooks(gateway.broker))
     app[FETCHER] = Fetcher(gateway.fetch)
     app.cleanup_ctx.append(_reaching_out)

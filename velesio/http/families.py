@@ -83,6 +83,7 @@ A1111 = Family("a1111", _a1111, tells_methods=True, loose=("detail",))
 
 _PLACES = {
     "/admin": OPENAI,
+    "/usage": OPENAI,
     "/chat/completions": OPENAI,
     "/responses": OPENAI,
     "/audio": OPENAI,

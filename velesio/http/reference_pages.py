@@ -7,10 +7,14 @@ from pathlib import Path
 from velesio.http import (
     admin_feed,
     admin_jobs,
+    admin_keys,
     admin_models,
+    admin_pulls,
     admin_queue,
+    admin_tenants,
     admin_workers,
     anthropic,
+    audited,
     background,
     control,
     docs_pages,
@@ -44,6 +48,7 @@ from velesio.http import (
     sdapi_web,
     sessions,
     slots,
+    statements,
     status,
     streams,
     tokens,
@@ -181,7 +186,7 @@ VELESIO = Page(
 Background jobs ([more](../jobs.md)), and what operators and their programs ask. `GET /metrics` answers in Prometheus's
 text format, `GET /openapi.json` tells all of these pages as OpenAPI 3.1.
 """,
-    operations=(*background.API, *job_lists.API, *sessions.API, *status.API, *docs_pages.API),
+    operations=(*background.API, *job_lists.API, *sessions.API, *statements.API, *status.API, *docs_pages.API),
 )
 ADMIN = Page(
     name="admin",
@@ -190,7 +195,17 @@ ADMIN = Page(
 What operators do and see over HTTP, with a key that has the scope `admin`; [the administration's page](../admin.md)
 tells more, the same on the command line too. Errors are `{"error": {"message", "type", "param", "code"}}`.
 """,
-    operations=(*admin_feed.API, *admin_workers.API, *admin_models.API, *admin_queue.API, *admin_jobs.API),
+    operations=(
+        *admin_feed.API,
+        *admin_workers.API,
+        *admin_models.API,
+        *admin_pulls.API,
+        *admin_queue.API,
+        *admin_jobs.API,
+        *admin_keys.API,
+        *admin_tenants.API,
+        *audited.API,
+    ),
 )
 PAGES = (VELESIO, ADMIN, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, SDAPI, SCHEDULER, EARLIER)
 

@@ -59,17 +59,21 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def described(self) -> dict[str, Any]:
         """What may be told of it."""
-        told: dict[str, Any] = msgspec.to_builtins(self)
-        limits = {name: value for name in Limits.__struct_fields__ if (value := getattr(self.limits, name)) is not None}
-        told |= {name: list(getattr(self, name)) for name in ("scopes", "models")}
-        told |= {name: getattr(self, name) or None for name in ("expires", "revoked")}
-        earlier = [secret.until for secret in self.secrets if secret.until > time.time()]
-        del told["secrets"]
-        told.pop("streams", None)
-        return told | {
+        now = time.time()
+        earlier = [secret.until for secret in self.secrets if secret.until > now]
+        return {
+            "id": self.id,
+            "name": self.name,
             "tenant": self.tenant,
-            "limits": limits,
-            "state": self.state(time.time()),
+            "scopes": list(self.scopes),
+            "models": list(self.models),
+            "limits": {
+                name: value for name in Limits.__struct_fields__ if (value := getattr(self.limits, name)) is not None
+            },
+            "state": self.state(now),
+            "created": self.created,
+            "expires": self.expires or None,
+            "revoked": self.revoked or None,
             "earlier_secret_until": max(earlier) if earlier else None,
         }
 
