@@ -68,7 +68,9 @@ def file_of(address: Any, path: str) -> bytes:
     if not address.startswith("data:"):
         scheme = address.partition(":")[0] if ":" in address[:16] else "this"
         raise bad_field(
-            path, f"{scheme!r} addresses are not fetched; send the file itself, as data:image/png;base64,iVBORw0…"
+            path,
+            f"{scheme!r} addresses are not fetched (fetch.hosts); send the file itself, as "
+            "data:image/png;base64,iVBORw0…",
         )
     head, comma, data = address.partition(",")
     if not comma or not head.endswith(";base64"):

@@ -90,7 +90,7 @@ async def pull(request: web.Request) -> web.StreamResponse:
     try:
         await model_of(request, name)
     except ModelNotFound as error:
-        remedy = "this server fetches no models: put its GGUF file into models_dir, or add a [[models]] table"
+        remedy = "requests fetch no models here: `velesio models pull` does, or put its GGUF file into models_dir"
         raise ModelNotFound(f"pull model manifest: {error.message} {remedy}", param="model") from None
     lines = [{"status": status} for status in _PULLED]
     return lines_response(lines, stream=raw.get("stream") is not False)
@@ -210,6 +210,8 @@ API = (
         paths=("/api/push",),
         summary="Is refused: models are not sent anywhere.",
         fields={**_NAMED, "stream": _STREAM, "insecure": passed("nothing is sent")},
+        example={"model": _CARD.name},
+        statuses=(501,),
         errors=_NEVER,
     ),
     Operation(
@@ -217,6 +219,8 @@ API = (
         paths=("/api/create",),
         summary="Is refused: models are files and tables of config.toml; `system` and `options` go with requests.",
         fields=_NAMED,
+        example={"model": "mine"},
+        statuses=(501,),
         errors=_NEVER,
     ),
     Operation(
@@ -224,6 +228,8 @@ API = (
         paths=("/api/copy",),
         summary="Is refused: further names of a model are its `aliases` in config.toml.",
         fields={"source": MODEL, "destination": given(str, "another name")},
+        example={"source": _CARD.name, "destination": "mine"},
+        statuses=(501,),
         errors=(*_NEVER, ModelNotFound),
     ),
     Operation(
@@ -231,12 +237,15 @@ API = (
         paths=("/api/delete",),
         summary="Is refused: models are taken away where their files are.",
         fields=_NAMED,
+        example={"model": _CARD.name},
+        statuses=(501,),
         errors=(*_NEVER, ModelNotFound),
     ),
     Operation(
         method="GET",
         paths=("/api/blobs/{digest}",),
         summary="Finds nothing: no files of models are kept under digests.",
+        statuses=(404,),
         errors=(*OF_EVERY_ROUTE, NotFound),
     ),
     Operation(
@@ -244,6 +253,7 @@ API = (
         paths=("/api/blobs/{digest}",),
         summary="Is refused: no files of models are taken.",
         body="application/octet-stream",
+        statuses=(501,),
         errors=_NEVER,
     ),
 )
