@@ -51,7 +51,7 @@ async def test_what_cannot_be_a_key_is_refused(start_site: StartSite) -> None:
         ({}, "name"),
         ({"name": ""}, "name"),
         ({"name": "a\nb"}, "name"),
-        ({"name": "a", "scopes": ["root"]}, "scopes"),
+        ({"name": "a", "scopes": ["root"]}, "scopes[0]"),
         ({"name": "a", "limits": {"requests": -1}}, "limits.requests"),
         ({"name": "a", "limits": {"bananas": 1}}, "limits"),
         ({"name": "a", "expires": "tomorrow"}, "expires"),

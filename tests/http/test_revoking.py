@@ -164,7 +164,7 @@ def test_a_look_up_takes_the_same_time_whatever_the_key() -> None:
     }
     assert ring.find(right) is not None
     assert all(ring.find(token) is None for name, token in wrong.items() if name != "right")
-    for attempt in range(3):
+    for _ in range(3):
         found = interleaved({name: lambda token=token: ring.find(token) for name, token in wrong.items()}, 4000)
         spread = max(found.values()) - min(found.values())
         if spread < max(1500, 0.1 * min(found.values())):
