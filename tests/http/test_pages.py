@@ -57,6 +57,8 @@ async def test_without_a_key_one_is_sent_to_sign_in_and_back(start_site: StartSi
     site = await start_site(keys=[GAME])
     sent = await look(site, "/models")
     assert (sent.status, sent.headers["Location"]) == (303, "/sign-in?next=/models")
+    odd = await look(site, "/jobs/a%0d%0aSet-Cookie:x&b=%3Cc%3E")
+    assert odd.headers["Location"] == "/sign-in?next=/jobs/a%0D%0ASet-Cookie%3Ax%26b%3D%3Cc%3E"
     door = (await look(site, sent.headers["Location"])).body.decode()
     assert 'value="/models"' in door
     assert "parrot" not in door

@@ -5,6 +5,7 @@ A page is a frame without data: its scripts ask the same routes that everybody e
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp_jinja2
 import jinja2
@@ -114,7 +115,7 @@ async def page(request: web.Request) -> web.Response:
     """`GET` of a page. Who has to sign in first is sent there and comes back."""
     found = page_at(request.path) or ERROR
     if CREDENTIAL not in request and found is not SIGN_IN:
-        return web.Response(status=303, headers={"Location": "/sign-in?next=" + request.path})
+        return web.Response(status=303, headers={"Location": f"/sign-in?next={quote(request.path)}"})
     if found is SIGN_IN:
         return show(request, SIGN_IN, next=sign_in.local(request.query.get("next", "/")), refused="")
     if found.admin:
