@@ -46,6 +46,7 @@ async def test_a_text_becomes_a_picture(studio: Site) -> None:
     answer = await studio.post("/sdapi/v1/txt2img", SMALL)
     assert answer.status == 200
     assert len(answer.headers["X-Velesio-Job-Id"]) == 32
+    assert float(answer.headers["X-Process-Time"]) > 0
     whole = answer.json()
     assert whole.keys() == {"images", "parameters", "info"}
     [file] = files(whole)

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from velesio import metrics, tracing
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
 from velesio.http import anthropic_models, assets, cors, docs_pages, limits, openapi, pages, scopes, sign_in, status
-from velesio.http.families import ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
+from velesio.http.families import A1111, ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
     ARRIVED,
     CREDENTIAL,
@@ -208,6 +208,8 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
         if _family(request) is ANTHROPIC:
             response.headers["request-id"] = request[REQUEST_ID]  # the name that its SDKs read
+    if ARRIVED in request and _family(request) is A1111:
+        response.headers["X-Process-Time"] = f"{time.monotonic() - request[ARRIVED]:.4f}"
     if TRACE in request:
         response.headers["traceparent"] = request[TRACE]
     if JOB_ID in request:

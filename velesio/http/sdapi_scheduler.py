@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
-from velesio.errors import Conflict, JobNotFound, JobUnfinished, NoWorker, Unprocessable, Unsupported
+from velesio.errors import Conflict, JobCancelled, JobNotFound, JobUnfinished, NoWorker, Unprocessable, Unsupported
 from velesio.http import background
 from velesio.http.dispatch import error_of
 from velesio.http.fields import Fields, given
@@ -311,7 +311,7 @@ API = (
     _told("GET", "/task/{id}/results", "Its pictures with their texts; 409 before its end.",
           {"success": True, "data": [{"image": "data:image/png;base64,iVBORw0KGgo=", "infotext": "a red fox"}]},
           query={"zip": "true is refused"},
-          errors=(*_OF_A_TASK, Unprocessable, JobUnfinished, Unsupported)),
+          errors=(*_OF_A_TASK, Unprocessable, JobUnfinished, JobCancelled, Unsupported)),
     _told("DELETE", "/task/{id}", "Cancels it if it has not ended, and strikes it off the lists.", _DONE),
     _told("POST", "/task/{id}/requeue", "Queues the same once more; `task_id` is the task that does it.",
           _DONE | {"message": "Task is queued again.", "task_id": _ID}, errors=(*ERRORS, JobNotFound)),
