@@ -11,6 +11,7 @@ from tests.test_worker import spec
 from tests.test_worker import working as echoing
 from velesio.jobs import Failed, JobState, Priority
 from velesio.operate import Desk, Selection
+from velesio.queue.audit import Audit
 from velesio.queue.client import JobQueue
 from velesio.queue.registry import Registry
 from velesio.states import overall
@@ -222,6 +223,8 @@ async def test_queues_are_shown_paused_and_go_on(session: Session, broker: Any) 
     assert await session.desk.pause_queues([], on=False)
     assert await session.desk.pause_queues(["m"], on=False)
     assert session.told() == ["n: no such queue; there are those of m", "all queues: goes on", "m: goes on"]
+    entries = [(entry.action, entry.target) for entry in await Audit(broker).recent()]
+    assert entries == [("queue.resume", "m"), ("queue.resume", "*"), ("queue.pause", "*"), ("queue.pause", "m")]
     await session.queue.cancel(job.id)
 
 

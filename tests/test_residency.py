@@ -11,7 +11,7 @@ import pytest
 
 from velesio.backends.base import Engine, ModelCard, Work
 from velesio.engines import Delivery
-from velesio.errors import ModelLoadFailed, ModelNotFound, ShuttingDown
+from velesio.errors import ModelLoadFailed, ModelNotFound, OutOfMemory, ShuttingDown
 from velesio.jobs import Completed, Completion, Job, TextResult
 from velesio.residency import Residency
 from velesio.states import Wish
@@ -184,8 +184,10 @@ async def test_an_unknown_model_is_refused() -> None:
             await models.engine_for("z")
 
 
-def wish(model: str, loaded: bool, number: int = 1, keep_alive: float | None = None) -> Wish:
-    return Wish(number=number, model=model, loaded=loaded, keep_alive=keep_alive)
+def wish(
+    model: str, loaded: bool, number: int = 1, keep_alive: float | None = None, pinned: bool | None = None
+) -> Wish:
+    return Wish(number=number, model=model, loaded=loaded, keep_alive=keep_alive, pinned=pinned)
 
 
 async def test_each_model_has_a_keep_alive_of_its_own() -> None:
@@ -308,3 +310,26 @@ async def test_a_model_that_loads_is_unloaded_afterwards() -> None:
         await models.fulfil(wish("a", loaded=False))
         await loading
         assert (models.loaded, shelf.loads) == ([], ["a"])
+
+
+async def test_a_pinned_model_stays() -> None:
+    """Neither other models nor a keep-alive make it leave; what does not fit beside it is refused, or left to other
+    workers; unloading it ends the pin."""
+    async with residency(Shelf("a", "b", "c"), budget=25, keep_alive=0.0) as models:
+        await models.fulfil(wish("a", loaded=True, number=1, pinned=True))
+        await models.sweep()
+        state = models.states()["a"]
+        assert (state.state, state.pinned, state.expires_at) == ("loaded", True, None)
+        for name in ("b", "c"):
+            await models.engine_for(name)
+        assert sorted(models.loaded) == ["a", "c"]
+        assert models.used == 20
+        await models.fulfil(wish("c", loaded=True, number=2, pinned=True))
+        assert "b" not in models.room()
+        with pytest.raises(OutOfMemory, match=r"b needs 0 MiB.*pinned \(a, c\)"):
+            await models.engine_for("b")
+        await models.fulfil(wish("a", loaded=False, number=3))
+        assert not models.states()["a"].pinned
+        await models.fulfil(wish("c", loaded=True, number=4, pinned=False))
+        await models.sweep()
+        assert models.loaded == []

@@ -13,6 +13,7 @@ from tests.http.conftest import Site, StartSite, until
 from velesio.config import KeySection
 from velesio.http.dashboard import changes
 from velesio.jobs import Completion, Job
+from velesio.queue.audit import Audit
 
 
 @asynccontextmanager
@@ -110,6 +111,10 @@ async def test_workers_rest_go_on_and_are_found_by_name(site: Site) -> None:
         answer = await site.post(f"/admin/workers/tester/{order}", b"")
         assert (answer.status, answer.json()) == (200, {"order": order, "workers": [told["id"]]})
         await until(lambda state=state: [each.state for each in site.gateway.registry.workers()] == [state])
+    changes = await Audit(site.gateway.broker).recent()
+    assert [(each.actor, each.action) for each in changes] == [
+        ("local", f"worker.{order}") for order in ("drain", "resume", "quiet")
+    ]
     unknown = await site.post("/admin/workers/nobody/drain", b"")
     assert (unknown.status, unknown.json()["error"]["code"]) == (404, "not_found")
     assert told["id"] in unknown.json()["error"]["message"]

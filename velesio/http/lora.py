@@ -72,6 +72,7 @@ API = (
         paths=("/lora-adapters",),
         summary="Lists the model's LoRA adapters with the scales in force.",
         query=_MODEL,
+        answer=lambda: [{"id": 0, "path": "pirate.gguf", "scale": 0.5}],
         answers=list[dict[str, Any]],
     ),
     Operation(

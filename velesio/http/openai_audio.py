@@ -27,6 +27,7 @@ API = (
         paths=_PATHS,
         summary="501: no model here transcribes or speaks. Chats take sounds as `input_audio`, where the model hears.",
         body="multipart/form-data",
+        statuses=(501,),
         errors=(*OF_EVERY_ROUTE, Unsupported),
     ),
 )

@@ -190,6 +190,7 @@ API = (
             method=method,
             paths=("/models",),
             summary=f"Would {what} a model; refused with 501.",
+            statuses=(501,),
             errors=(*OF_EVERY_ROUTE, Unsupported),
         )
         for method, what in (("POST", "fetch"), ("DELETE", "delete"))

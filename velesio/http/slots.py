@@ -99,6 +99,7 @@ API = (
             "model": "a name or alias of `GET /models`; the first",
             "fail_on_no_slot": "503 if all of them are busy",
         },
+        answer=lambda: [{"id": 0, "n_ctx": 2048, "is_processing": False}],
         answers=list[dict[str, Any]],
         errors=(*OF_EVERY_JOB, Unavailable),
     ),

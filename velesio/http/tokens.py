@@ -169,6 +169,7 @@ API = (
         fields=openai_chat.FIELDS,
         notes="Reads all that `/v1/chat/completions` reads; what does not change the prompt changes nothing.",
         example={"messages": [{"role": "user", "content": "Hi"}]},
+        answer=lambda: {"prompt": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"},
     ),
 )
 COUNT_API = (

@@ -252,7 +252,7 @@ class _Answer:
         if "clock" in self._switches:
             return f"{time.monotonic_ns() // 1000} "
         again = " " if number == 0 and self._text and not self._words[0][:1].isspace() else ""
-        return again + self._words[number]
+        return again + str(self._words[number])
 
     def _completed(self, params: TextParams) -> Completed:
         whole = len(self._tokens) >= self._natural
