@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.browser.site import ECHO, TEXT
@@ -115,18 +117,24 @@ def test_texts_are_compared(page: "Page") -> None:
     assert values[1] == values[3]
 
 
-def test_code_from_the_page_runs(page: "Page") -> None:
-    """What is copied as curl is a whole command."""
+def test_code_from_the_page_runs(page: "Page", tmp_path: Path) -> None:
+    """What is copied is a whole command or program, whatever stands in the prompt."""
     page.goto("/#completion")
     page.get_by_label("Model", exact=True).select_option(ECHO)
     page.get_by_label("Prompt", exact=True).first.fill('it\'s a "test" of $HOME `x`')
     place = page.locator("#completion-code")
     place.get_by_text("The same from your program").click()
-    command = place.get_by_label("The request as code").inner_text()
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
-    answered = "".join(part.partition('"content":"')[2].partition('","tokens"')[0] for part in done.stdout.split("\n"))
-    assert "$HOME" in answered
-    assert "`x`" in answered
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    for language, program, name in (
+        ("curl", "/bin/sh", "a.sh"),
+        ("Python", sys.executable, "a.py"),
+        ("JavaScript", "node", "a.js"),
+    ):
+        place.get_by_role("button", name=language, exact=True).click()
+        (tmp_path / name).write_text(place.get_by_label("The request as code").inner_text())
+        done = subprocess.run([program, tmp_path / name], capture_output=True, text=True, timeout=20, check=True)
+        assert "$HOME" in done.stdout, language
+        assert "`x`" in done.stdout, language
 
 
 def test_the_server_remembers_a_conversation_where_that_is_wanted(page: "Page", server: Server) -> None:
