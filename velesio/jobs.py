@@ -472,6 +472,11 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     lenient: bool = False
     """Whether unknown samplers and schedules are passed over with a note instead of refused."""
 
+    @property
+    def pictures(self) -> int:
+        """How many it asks for, over all loops."""
+        return self.batch * (self.loopback.loops if self.loopback else 1)
+
 
 class Enlarge(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="enlarge"):
     """Enlarge pictures as they are; nothing is drawn anew."""

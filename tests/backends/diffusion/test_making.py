@@ -1,14 +1,17 @@
 """What a request asks for shows in its pixels: given pictures, masks, second passes, seeds."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
 from tests.backends.diffusion.conftest import Studio, found
 from velesio import infotext, picture_text
-from velesio.jobs import Hires, Image, Inpaint, Outpaint, Variation
+from velesio.jobs import Hires, Image, Inpaint, Loopback, Mosaic, Outpaint, Variation
 
 
 def mask(left: int = 16, top: int = 16, right: int = 40, bottom: int = 40, size: int = 64) -> bytes:
@@ -86,6 +89,80 @@ def test_outpainting_keeps_the_old_pixels(studio: Studio, given: bytes) -> None:
     places = [left for left in range(41) if (found[20:40, left + 12 : left + 52] == old).all()]
     assert len(places) == 1
     assert 16 <= places[0] <= 20
+
+
+def test_texture_is_no_border_drawn_out(studio: Studio, given: bytes) -> None:
+    """Outpainting with texture keeps the old pixels as well, and draws something else around them."""
+    plain = Outpaint(left=16, blur=2)
+    one = studio.picture(init=(given,), outpaint=plain, denoising=0.1)
+    other = studio.picture(init=(given,), outpaint=msgspec.structs.replace(plain, content="texture"), denoising=0.1)
+    assert (other[:, 27:] == one[:, 27:]).all()
+    assert np.abs(other[:, :12] - one[:, :12]).mean() > 10
+
+
+def test_loops_go_on_from_what_was_drawn(studio: Studio, given: bytes) -> None:
+    """Each loop is the img2img of the picture before it, with the next seed, at a strength on the way to the last."""
+    result = studio.result(init=(given,), denoising=0.2, loopback=Loopback(3, 0.6), batch=2)
+    assert (len(result.pictures), result.seeds) == (6, (3, 4, 5, 6, 7, 8))
+    strengths = [infotext.parse(text).parameters["Denoising strength"] for text in result.infotexts]
+    assert strengths == ["0.2", "0.4", "0.6"] * 2
+    first = studio.result(init=(given,), denoising=0.2)
+    second = studio.result(init=first.pictures, denoising=0.4, seed=4)
+    third = studio.result(init=second.pictures, denoising=0.6, seed=5)
+    for made, wanted in zip(result.pictures[:3], (first, second, third), strict=True):
+        assert tiny.difference(made, wanted.pictures[0]) <= 1
+
+
+@pytest.mark.parametrize(("curve", "strength"), [("linear", "0.5"), ("aggressive", "0.7071"), ("lazy", "0.2929")])
+def test_curves_of_loops(studio: Studio, given: bytes, curve: str, strength: str) -> None:
+    """In the middle half of the change is done, or more, or less."""
+    result = studio.result(init=(given,), steps=1, denoising=0.0, loopback=Loopback(3, 1.0, curve))
+    assert infotext.parse(result.infotexts[1]).parameters["Denoising strength"] == strength
+
+
+def test_loops_keep_what_the_mask_keeps(studio: Studio, given: bytes) -> None:
+    """After any number of loops the pixels outside mask and blur are the given ones."""
+    fields = {"init": (given,), "inpaint": Inpaint(mask(), blur_x=2, blur_y=2), "loopback": Loopback(3)}
+    last = tiny.pixels(studio.result(**fields).pictures[-1])
+    same = (last == tiny.pixels(given)).all(axis=2)
+    assert same[:9].all()
+    assert same[:, 47:].all()
+    assert not same[20:36, 20:36].any()
+
+
+def test_a_mosaic_is_its_tiles(studio: Studio, given: bytes) -> None:
+    """The enlarged picture is drawn again tile by tile: away from the seams each is the img2img of its part, with
+    seeds that count up; the tiles of a picture share their steps."""
+    result = studio.result(init=(given,), denoising=0.5, mosaic=Mosaic(scale=1.5, overlap=16, upscaler="Nearest"))
+    assert (result.width, result.height, len(result.pictures)) == (96, 96, 1)
+    whole = np.asarray(Pil.fromarray(tiny.pixels(given).astype(np.uint8)).resize((96, 96), Pil.Resampling.NEAREST))
+    drawn = tiny.pixels(result.pictures[0])
+    for number, (top, left) in enumerate([(0, 0), (0, 32), (32, 0), (32, 32)]):
+        part = tiny.png(whole[top : top + 64, left : left + 64])
+        tile = studio.picture(init=(part,), denoising=0.5, seed=3 + number)
+        inner = slice(0, 32) if top == 0 else slice(32, 64), slice(0, 32) if left == 0 else slice(32, 64)
+        shown = drawn[top : top + 64, left : left + 64]
+        assert np.abs(shown[inner] - tile[inner]).max() <= 1
+    assert "SD upscale overlap: 16" in result.infotexts[0]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"loopback": Loopback()},
+        {"loopback": Loopback(), "init": (b"x",), "outpaint": Outpaint(left=8)},
+        {"loopback": Loopback(denoising=2.0), "init": (b"x",)},
+        {"loopback": Loopback(loops=1000), "init": (b"x",)},
+        {"mosaic": Mosaic()},
+        {"mosaic": Mosaic(scale=0.0), "init": (b"x",)},
+        {"mosaic": Mosaic(), "init": (b"x",), "inpaint": Inpaint(b"x")},
+        {"mosaic": Mosaic(upscaler="Latent"), "init": (b"x",)},
+        {"mosaic": Mosaic(upscaler="Lanzcos"), "init": (b"x",)},
+    ],
+)
+def test_rounds_that_cannot_be_are_refused(studio: Studio, fields: dict[str, Any]) -> None:
+    """Before anything is drawn."""
+    assert studio.refusal(**fields).code == "invalid_request"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class _Task:
         self.number = number
         """Of the request: older ones are served first."""
         self.index = index
-        """Of the picture; -1: the preparation of all."""
+        """Of the path; -1: the preparation of all."""
         self.path = path
         self.call = next(path)
 
@@ -178,7 +178,7 @@ class DiffusionEngine:
         """A generator came to its end: the preparation, or one of the pictures."""
         if index < 0:
             prepared: Prepared = value
-            for each in range(request.params.batch):
+            for each in range(request.paths):
                 if request in self._requests:
                     self._begin(request, self._requests[request], each, making.made(request, prepared, each))
         elif request.complete:

@@ -38,6 +38,7 @@ def table(request: "Request") -> dict[str, str]:
         "RNG": (params.noise_source or request.options.noise_source).upper(),
         "Tiling": params.tiling or None,
         "Denoising strength": _denoising(params),
+        **_rounds(params),
         **_second(params.hires, request),
         **_masked(params.inpaint),
         **_solving(request),
@@ -50,6 +51,8 @@ def table(request: "Request") -> dict[str, str]:
 def _of_picture(request: "Request", index: int) -> dict[str, str]:
     variation = request.params.variation
     found = {"Seed": str(request.seed_of(index))}
+    if request.params.loopback is not None:
+        found["Denoising strength"] = f"{request.denoising_of(index):.4g}"
     if variation.strength:
         found["Variation seed"] = str(request.subseed + index)
         found["Variation seed strength"] = str(variation.strength)
@@ -77,6 +80,16 @@ def _denoising(params: Image) -> float | None:
     if params.init:
         return params.denoising
     return params.hires.denoising if params.hires else None
+
+
+def _rounds(params: Image) -> dict[str, object]:
+    back, tiled = params.loopback, params.mosaic
+    found: dict[str, object] = {}
+    if back is not None:
+        found |= {"Loops": back.loops, "Final denoising strength": back.denoising, "Denoising curve": back.curve}
+    if tiled is not None:
+        found |= {"SD upscale overlap": tiled.overlap, "SD upscale upscaler": tiled.upscaler}
+    return found
 
 
 def _second(hires: Hires | None, request: "Request") -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image as Pil
 
-from velesio.backends.diffusion import canvas, masks
+from velesio.backends.diffusion import canvas, masks, texture
 from velesio.backends.diffusion.masks import Box, Mask, Picture
 from velesio.backends.diffusion.sizes import Size
 from velesio.errors import BadRequest
@@ -38,15 +38,24 @@ class Given(NamedTuple):
         return masks.pasted(self.under, drawn, self.paste, self.box)
 
 
-def read(file: bytes, params: Image, drawn: Size, result: Size) -> Given:
-    """A file at the sizes of a request.
+def read(file: bytes, params: Image, drawn: Size, result: Size, seed: int) -> Given:
+    """A file at the sizes of a request. `seed`: of what is drawn at random around it.
 
     Raises:
         BadRequest: if file or mask is no picture.
     """
-    picture = np.asarray(canvas.on_background(canvas.read(file, "init")))
+    picture = canvas.array_of(canvas.read(file, "init"))
     if params.outpaint is not None:
-        return enlarged(picture, params.outpaint, drawn, result)
+        return enlarged(picture, params.outpaint, drawn, result, seed)
+    return of_picture(picture, params, drawn, result)
+
+
+def of_picture(picture: Picture, params: Image, drawn: Size, result: Size) -> Given:
+    """A picture at the sizes of a request.
+
+    Raises:
+        BadRequest: if the mask is no picture.
+    """
     mask = _mask(params.inpaint, picture) if params.inpaint is not None else None
     if params.inpaint is None or mask is None:
         return Given(masks.resized(picture, *drawn, params.resize), None)
@@ -70,7 +79,7 @@ def outpainted_size(file: bytes, outpaint: Outpaint, multiple: int) -> Size:
     return Size(place.width, place.height)
 
 
-def enlarged(picture: Picture, outpaint: Outpaint, drawn: Size, result: Size) -> Given:
+def enlarged(picture: Picture, outpaint: Outpaint, drawn: Size, result: Size, seed: int) -> Given:
     """The picture on its canvas, what is around it to be drawn."""
     place = _canvas(picture.shape[1], picture.shape[0], outpaint, 1)
     wide, tall = result
@@ -80,6 +89,8 @@ def enlarged(picture: Picture, outpaint: Outpaint, drawn: Size, result: Size) ->
     box = Box(left, top, left + picture.shape[1], top + picture.shape[0])
     under, mask = masks.outpainted(picture, masks.Canvas(wide, tall, box), outpaint.blur)
     soft = masks.blurred(mask, outpaint.blur, outpaint.blur)
+    if outpaint.content == "texture":
+        under = texture.around(under, box, detail=outpaint.detail, colours=outpaint.colours, seed=seed)
     return Given(
         _begun(masks.resized(under, *drawn, "stretch"), _at(soft, drawn), outpaint.content),
         _at(masks.rounded(mask), drawn),
@@ -138,7 +149,7 @@ def _part(picture: Picture, mask: Mask, inpaint: Inpaint, drawn: Size) -> Given:
 
 def _begun(picture: Picture, mask: Mask, content: str) -> Picture:
     """What is encoded: with colours from around where the mask is, unless the original is to show through."""
-    return picture if content == "original" else masks.filled(picture, mask)
+    return picture if content in {"original", "texture"} else masks.filled(picture, mask)
 
 
 def _hardened(mask: Mask, inpaint: Inpaint) -> Mask:

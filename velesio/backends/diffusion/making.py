@@ -1,12 +1,13 @@
 """Making: one picture of a request, from its first noise to its file."""
 
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from velesio.backends.diffusion import canvas, facts, masks, picture, upscale
+from velesio.backends.diffusion import canvas, facts, masks, picture, preparing, upscale
 from velesio.backends.diffusion.calls import Call
 from velesio.backends.diffusion.masks import Picture
 from velesio.backends.diffusion.picture import Pass
@@ -15,9 +16,30 @@ from velesio.backends.diffusion.request import Request, on_device, size_of
 from velesio.backends.diffusion.sizes import Size
 
 
-def made(request: Request, prepared: Prepared, index: int) -> Generator[Call, Tensor, None]:
-    """Draws a picture and hands it to its request."""
-    begun = _begun_of(prepared, index)
+def made(request: Request, prepared: Prepared, path: int) -> Generator[Call, Any, None]:
+    """Draws a picture, a tile of one, or pictures of which each begins with the one before, and hands them to their
+    request."""
+    begun = _begun_of(prepared, path)
+    numbers = range(path * request.loops, (path + 1) * request.loops)
+    for number in numbers:
+        drawn = yield from _drawn(request, prepared, begun, number)
+        _hand_over(request, drawn, number)
+        if number + 1 in numbers:
+            prepared, begun = yield from preparing.again(request, prepared, drawn, number + 1)
+
+
+def _hand_over(request: Request, drawn: Picture, number: int) -> None:
+    index, params = number, request.params
+    if request.tiles:
+        whole = request.with_tile(number, drawn)
+        if whole is None:
+            return
+        index, drawn = number // len(request.tiles), whole
+    text = facts.text(request, index)
+    request.finished(index, canvas.encoded(canvas.of_array(drawn), text, params.form, params.quality), text)
+
+
+def _drawn(request: Request, prepared: Prepared, begun: Begun | None, index: int) -> Generator[Call, Tensor, Picture]:
     if begun is None:
         latents = yield from picture.from_noise(
             prepared.first, request.recipe(index), _place(request), request.watch(index, 0)
@@ -27,10 +49,7 @@ def made(request: Request, prepared: Prepared, index: int) -> Generator[Call, Te
     if request.sizes.second is not None:
         latents = yield from _again(request, prepared, latents, index)
     pixels = yield picture.decode(request.setting, latents)
-    drawn = _finished(request, canvas.of_tensor(pixels[0]), begun)
-    text = facts.text(request, index)
-    params = request.params
-    request.finished(index, canvas.encoded(canvas.of_array(drawn), text, params.form, params.quality), text)
+    return _finished(request, canvas.of_tensor(pixels[0]), begun)
 
 
 def _begun_of(prepared: Prepared, index: int) -> Begun | None:
@@ -47,10 +66,8 @@ def _changed(request: Request, told: Pass, begun: Begun, index: int) -> Generato
     told = told._replace(keeping=begun.keeping, shown=begun.shown)
     latents = begun.latents
     if begun.keeping is not None:
-        masked = params.inpaint or params.outpaint
-        content = masked.content if masked else "original"
-        noise = recipe.noise(told.shape).first.to(latents) if content == "noise" else None
-        latents = masks.begun(latents, begun.keeping.mask, noise, content)
+        noise = recipe.noise(told.shape).first.to(latents) if begun.content == "noise" else None
+        latents = masks.begun(latents, begun.keeping.mask, noise, begun.content)
     found: Tensor = yield from picture.from_latents(
         told,
         latents,

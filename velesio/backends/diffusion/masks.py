@@ -12,7 +12,7 @@ from PIL import Image
 
 Picture = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.float32]
-Content = Literal["fill", "original", "noise", "nothing"]
+Content = Literal["fill", "original", "noise", "nothing", "texture"]
 Resize = Literal["stretch", "crop", "fill", "latent"]
 
 
@@ -162,7 +162,7 @@ def latent_mask(mask: Mask, height: int, width: int) -> Mask:
 def begun(latent: Any, mask: Any, noise: Any, content: Content) -> Any:
     """What the masked part of the latents holds to begin with, as tensors or arrays of shapes that broadcast.
 
-    "original" and "fill" keep what was encoded; "noise" puts noise of unit deviation there, "nothing" zeros.
+    "original", "fill" and "texture" keep what was encoded; "noise" puts noise of unit deviation there, "nothing" zeros.
     """
     if content == "noise":
         return latent * (1 - mask) + noise * mask

@@ -3,15 +3,18 @@
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 
-from velesio.backends.diffusion import canvas, given, masks, passes, picture, preprocess, prompt
+from velesio.backends.diffusion import canvas, given, masks, passes, picture, preprocess, prompt, upscale
 from velesio.backends.diffusion.calls import Call, Key, Setting, Steered, Words
 from velesio.backends.diffusion.conditioning import Context
 from velesio.backends.diffusion.controlnet import weights_of
 from velesio.backends.diffusion.given import Given
 from velesio.backends.diffusion.guidance import Guide, Variant, Wish
+from velesio.backends.diffusion.masks import Content, Picture
 from velesio.backends.diffusion.networks import Networks
 from velesio.backends.diffusion.passes import Span
 from velesio.backends.diffusion.picture import Keeping, Pass, Refining, Steering
@@ -32,6 +35,8 @@ class Begun(NamedTuple):
     """[1, channels, h, w] of it."""
     keeping: Keeping | None
     shown: Tensor | None
+    content: Content = "original"
+    """What the masked part holds to begin with."""
 
 
 class Prepared(NamedTuple):
@@ -50,7 +55,7 @@ def prepare(request: Request) -> Generator[Call, Any, Prepared]:
         VelesioError: if something that the job names is not there or does not fit.
     """
     params, networks = request.params, request.models.own
-    first = _span(request, request.choice, networks)
+    first = _span(request, request.choice, networks, params.denoising)
     guide = yield from _guide(
         request, (request.prompt, params.negative_prompt), request.setting, params.cfg, first.steps
     )
@@ -75,7 +80,24 @@ def prepare(request: Request) -> Generator[Call, Any, Prepared]:
     return Prepared(told, second, tuple(begun))
 
 
-def _span(request: Request, choice: Choice, networks: Networks) -> Span:
+def again(
+    request: Request, prepared: Prepared, drawn: Picture, number: int
+) -> Generator[Call, Any, tuple[Prepared, Begun]]:
+    """What a loop begins with: the picture that was drawn before it, and as much of the schedule as is its own."""
+    params, sizes = request.params, request.sizes
+    span = _span(request, request.choice, request.models.own, request.denoising_of(number))
+    first = prepared.first
+    if span.steps != first.span.steps:
+        texts = (request.prompt, params.negative_prompt)
+        guide = yield from _guide(request, texts, request.setting, params.cfg, span.steps)
+        first = first._replace(guide=guide._replace(cfg=first.guide.cfg))
+    if params.inpaint is not None:
+        params = msgspec.structs.replace(params, inpaint=msgspec.structs.replace(params.inpaint, content="original"))
+    begun = yield from _encoded(request, given.of_picture(drawn, params, sizes.drawn, sizes.result), "original")
+    return prepared._replace(first=first._replace(span=span)), begun
+
+
+def _span(request: Request, choice: Choice, networks: Networks, strength: float) -> Span:
     params = request.params
     if not params.init:
         return passes.from_noise(choice, networks.levels, params.steps, params.solving)
@@ -84,7 +106,7 @@ def _span(request: Request, choice: Choice, networks: Networks) -> Span:
         networks.levels,
         params.steps,
         params.solving,
-        strength=params.denoising,
+        strength=strength,
         exact=params.exact_steps,
     )
 
@@ -176,16 +198,33 @@ def _begun(request: Request) -> Generator[Call, Any, list[Begun]]:
         return []
     if len(params.init) not in {1, params.batch}:
         raise BadRequest(f"{len(params.init)} pictures are given for {params.batch}; give one or as many", param="init")
+    if request.tiles:
+        return (yield from _tiles(request))
     found = []
-    for file in params.init:
-        one = given.read(file, params, sizes.drawn, sizes.result)
+    masked = params.inpaint or params.outpaint
+    content: Content = masked.content if masked else "original"
+    for index, file in enumerate(params.init):
+        one = given.read(file, params, sizes.drawn, sizes.result, request.seed_of(index))
         if params.inpaint is not None and one.mask is None and "the mask is blank" not in request.notes:
             request.notes.append("the mask is blank")
-        found.append((yield from _encoded(request, one)))
+        found.append((yield from _encoded(request, one, content)))
     return found
 
 
-def _encoded(request: Request, one: Given) -> Generator[Call, Any, Begun]:
+def _tiles(request: Request) -> Generator[Call, Any, list[Begun]]:
+    """The tiles of the given picture, after it was enlarged."""
+    asked, whole = request.params.mosaic, request.whole
+    assert asked is not None and whole is not None  # noqa: S101, PT018 - the request has tiles
+    by = request.models.upscaler(upscale.found(asked.upscaler, request.models.library.upscalers.files))
+    picture_of = upscale.upscaled(canvas.array_of(canvas.read(request.params.init[0], "init")), *whole, by)
+    found = []
+    for box in request.tiles:
+        tile = masks.resized(np.ascontiguousarray(picture_of[box.area]), *request.sizes.drawn, "stretch")
+        found.append((yield from _encoded(request, Given(tile, None), "original")))
+    return found
+
+
+def _encoded(request: Request, one: Given, content: Content) -> Generator[Call, Any, Begun]:
     networks, params = request.models.own, request.params
     place, plan = networks.device.place, networks.blueprint
     pixels = canvas.tensor_of(one.picture)
@@ -200,7 +239,7 @@ def _encoded(request: Request, one: Given) -> Generator[Call, Any, Begun]:
             small = masks.rounded(small)
         keeping = Keeping(latents, on_device(torch.from_numpy(small)[None, None], place))
     shown = (yield from _shown(request, one, keeping)) if plan.inpaints else None
-    return Begun(one, latents, keeping, shown)
+    return Begun(one, latents, keeping, shown, content)
 
 
 def _shown(request: Request, one: Given, keeping: Keeping | None) -> Generator[Call, Any, Tensor]:

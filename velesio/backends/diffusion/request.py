@@ -1,16 +1,18 @@
 """A request: one job's set of pictures: what was asked, as this model can do it, how far it is, and what came of it."""
 
+import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from velesio.backends.base import Work
-from velesio.backends.diffusion import canvas, given, preview, prompt, samplers, sizes
+from velesio.backends.diffusion import canvas, given, masks, mosaic, preview, prompt, samplers, sizes, upscale
 from velesio.backends.diffusion.calls import Applied, Setting
 from velesio.backends.diffusion.conditioning import Style
+from velesio.backends.diffusion.masks import Box, Picture
 from velesio.backends.diffusion.models import Models
 from velesio.backends.diffusion.noise import Recipe
 from velesio.backends.diffusion.options import Options
@@ -55,6 +57,7 @@ class Request:
         self.notes: list[str] = []
         self.choice = self._choice(params.sampler, params.schedule)
         self.second_choice = self._second_choice()
+        self.whole, self.tiles = self._mosaic()
         self.sizes = self._sizes()
         self.prompt, tags = prompt.tags(params.prompt)
         self.adapters = self._adapters(tags)
@@ -76,7 +79,9 @@ class Request:
         """Of all passes over one picture."""
         self.retried = False
         """Whether it was tried again after memory ran out."""
-        self._done = [0] * params.batch
+        self._done = [0] * (self.count * self.paths // params.batch)
+        self._drawn: dict[int, Picture] = {}
+        """Tiles that wait for the others of their picture."""
         self._told = 0
         self._factors = preview.of_checkpoint(self.plan.family.name, self.plan.metadata)
         if self.sizes.enlarged:
@@ -85,17 +90,41 @@ class Request:
                 f"enlarged to {self.sizes.result}"
             )
 
+    @property
+    def loops(self) -> int:
+        """Pictures that are made one of the other, by one path."""
+        return self.params.loopback.loops if self.params.loopback else 1
+
+    @property
+    def count(self) -> int:
+        """Pictures of the result."""
+        return self.params.pictures
+
+    @property
+    def paths(self) -> int:
+        """What can be drawn at the same time: the pictures, or all tiles of all pictures."""
+        return self.params.batch * max(1, len(self.tiles))
+
     def seed_of(self, index: int) -> int:
         """Of one picture."""
         return self.seed if self.params.variation.strength else self.seed + index
 
-    def recipe(self, index: int) -> Recipe:
-        """What one picture's noise is made of."""
+    def denoising_of(self, number: int) -> float:
+        """How much of what is given one picture changes; loops go from the job's own to that of the last one."""
+        back = self.params.loopback
+        if back is None or back.loops == 1:
+            return self.params.denoising
+        part = number % back.loops / (back.loops - 1)
+        return self.params.denoising + (back.denoising - self.params.denoising) * _CURVES[back.curve](part)
+
+    def recipe(self, number: int) -> Recipe:
+        """What the noise of one picture, or of one tile, is made of."""
+        index, tile = divmod(number, max(1, len(self.tiles)))
         variation, factor = self.params.variation, self.plan.factor
         resized = (variation.from_height // factor, variation.from_width // factor)
         return Recipe(
-            self.seed_of(index),
-            subseed=self.subseed + index,
+            self.seed_of(index) + tile,
+            subseed=self.subseed + index + tile,
             strength=variation.strength,
             size_from=resized if min(resized) > 0 else None,
             delta=self.params.solving.seed_delta,
@@ -116,21 +145,33 @@ class Request:
         """A picture is done."""
         self.pictures[index], self.texts[index] = file, text
 
+    def with_tile(self, number: int, drawn: Picture) -> Picture | None:
+        """One tile is done: the whole picture, if it was its last one."""
+        count = len(self.tiles)
+        first = number - number % count
+        box = self.tiles[number - first]
+        self._drawn[number] = masks.resized(drawn, box.width, box.height, "stretch")
+        mine = range(first, first + count)
+        if self.whole is None or not all(each in self._drawn for each in mine):
+            return None
+        overlap = self.params.mosaic.overlap if self.params.mosaic else 0
+        return mosaic.joined([self._drawn.pop(each) for each in mine], self.tiles, self.whole, overlap)
+
     @property
     def complete(self) -> bool:
         """Whether all pictures are."""
-        return len(self.pictures) == self.params.batch
+        return len(self.pictures) == self.count
 
     def result(self, facts: dict[str, str]) -> ImageResult:
         """All pictures in their order."""
-        order = range(self.params.batch)
+        order, size = range(self.count), self.whole or self.sizes.result
         return ImageResult(
             pictures=tuple(self.pictures[index] for index in order),
             seeds=tuple(self.seed_of(index) for index in order),
             subseeds=tuple(self.subseed + index for index in order),
             infotexts=tuple(self.texts[index] for index in order),
-            width=self.sizes.result.width,
-            height=self.sizes.result.height,
+            width=size.width,
+            height=size.height,
             maps=tuple(self.maps),
             facts=facts,
             notes=tuple(self.notes),
@@ -161,9 +202,28 @@ class Request:
             return self.choice
         return self._choice(hires.sampler or params.sampler, hires.schedule or params.schedule)
 
+    def _mosaic(self) -> tuple[Size | None, tuple[Box, ...]]:
+        """The size of the enlarged picture, and its tiles."""
+        asked = self.params.mosaic
+        if asked is None:
+            return None, ()
+        if not self.params.init:
+            raise BadRequest("a mosaic needs a picture to begin with", param="init")
+        if upscale.found(asked.upscaler, self.models.library.upscalers.files) in upscale.LATENT_MODES:
+            raise BadRequest("a mosaic's upscaler enlarges pixels, not latents", param="mosaic.upscaler")
+        picture = canvas.read(self.params.init[0], "init")
+        whole = mosaic.whole(Size(picture.width, picture.height), asked, self.options.max_pixels)
+        return whole, mosaic.boxes(whole, self._tile(), asked.overlap)
+
+    def _tile(self) -> Size:
+        params, own = self.params, self.options.native or self.plan.size
+        return sizes.checked(Size(params.width or own, params.height or own), self.options.max_pixels)
+
     def _sizes(self) -> sizes.Sizes:
         params, options, plan = self.params, self.options, self.plan
         width, height = params.width, params.height
+        if self.tiles:
+            width, height = self.tiles[0].width, self.tiles[0].height
         if params.outpaint is not None:
             if not params.init:
                 raise BadRequest("outpainting needs a picture to begin with", param="init")
@@ -205,6 +265,14 @@ class Request:
         return tuple(kept)
 
 
+_CURVES: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda part: part,
+    "aggressive": lambda part: math.sin(part * math.pi / 2),
+    "lazy": lambda part: 1 - math.cos(part * math.pi / 2),
+}
+"""How far loops are on their way to the last one's strength."""
+
+
 def on_device(tensor: Tensor, place: torch.device) -> Tensor:
     """A tensor of the processor's on the device, in float32."""
     return tensor.to(place, torch.float32)
@@ -232,9 +300,30 @@ def _check(params: Image, options: Options) -> None:
     for name, count in steps:
         if not 1 <= count <= options.max_steps:
             raise BadRequest(f"{name} is {count}; this model takes 1 to {options.max_steps}", param=name)
-    if not 1 <= params.batch <= options.max_batch:
+    if params.batch < 1 or not 1 <= params.pictures <= options.max_batch:
         raise BadRequest(
-            f"{params.batch} pictures in one job; this model draws 1 to {options.max_batch}", param="batch"
+            f"{params.pictures} pictures in one job; this model draws 1 to {options.max_batch}",
+            param="loopback" if params.loopback else "batch",
         )
+    _check_rounds(params)
     if params.seed >= 1 << 63:
         raise BadRequest("seeds are smaller than 2 to the power of 63", param="seed")
+
+
+def _check_rounds(params: Image) -> None:
+    """Loops and tiles: what they need, and what they do not go with.
+
+    Raises:
+        BadRequest: naming the field.
+    """
+    back, tiled = params.loopback, params.mosaic
+    if back is not None:
+        if not params.init or params.outpaint is not None or tiled is not None:
+            raise BadRequest("loopback needs a picture, and goes with neither outpaint nor mosaic", param="loopback")
+        if not 0 <= back.denoising <= 1:
+            raise BadRequest("loopback: denoising lies between 0 and 1", param="loopback.denoising")
+    if tiled is not None:
+        if params.inpaint is not None or params.outpaint is not None:
+            raise BadRequest("a mosaic goes with neither inpaint nor outpaint", param="mosaic")
+        if not 0 < tiled.scale <= 16 or tiled.overlap < 0:
+            raise BadRequest("mosaic: scale lies above 0 and up to 16, overlap is not negative", param="mosaic")
