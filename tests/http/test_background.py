@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from velesio.http import background, generation
 from velesio.http.background import _Body
 from velesio.http.forms import FORMS
 from velesio.http.gateway import Gateway
-from velesio.jobs import Failed, JobState
+from velesio.jobs import Failed, Image, JobState, Params
 
 KEYS = (
     KeySection(name="a", token="key-a", tenant="one"),
@@ -346,7 +347,12 @@ def test_any_body_is_read_or_refused(body: dict[str, Any]) -> None:
         return
     assert 0 < asked.seconds <= 60
     [again] = FORMS[asked.origin.url].read(asked.origin.raw()).params
-    assert again == asked.params
+    assert drawn(again) == drawn(asked.params)
+
+
+def drawn(params: Params) -> Params:
+    """Without the seed that A1111's API draws when it reads that it shall."""
+    return msgspec.structs.replace(params, seed=0) if isinstance(params, Image) else params
 
 
 def outcome(body: dict[str, Any]) -> background.Asked | BadRequest:

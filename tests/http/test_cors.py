@@ -74,6 +74,17 @@ async def test_a_configured_page_may_read(start_site: StartSite) -> None:
         assert "X-Request-ID" in answer.headers["Access-Control-Expose-Headers"]
 
 
+async def test_a_page_may_read_the_limits_and_administer(start_site: StartSite) -> None:
+    """What the answer says of limits is shown by name; keys are changed with methods that forms do not have."""
+    site = await start_site(server=ServerSection(cors_origins=(PAGE,)), keys=[KeySection(name="k", token="s")])
+    answer = await site.post("/completion", {"prompt": "a"}, Authorization="Bearer s", Origin=PAGE)
+    exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {name for name in answer.headers if name.startswith(("RateLimit", "X-RateLimit"))} <= {*exposed}
+    assert "RateLimit-Policy" in exposed
+    preflight = await site.ask("OPTIONS", "/admin/keys/x", Origin=PAGE)
+    assert "PATCH" in preflight.headers["Access-Control-Allow-Methods"]
+
+
 async def test_others_may_not(start_site: StartSite) -> None:
     """But caches are told that the answer depends on who asks."""
     site = await start_site(server=ServerSection(cors_origins=(PAGE,)))

@@ -20,6 +20,9 @@ async def test_a_tenant_sees_its_own_jobs_the_last_ones_first(start_site: StartS
     assert await ids(site, X_Api_Key="key-a") == mine[::-1]
     assert await ids(site, X_Api_Key="key-c") == mine[::-1]
     assert await ids(site, X_Api_Key="key-b") == [other]
+    for job in mine:
+        await ended(site, job, X_Api_Key="key-a")
+    await ended(site, other, X_Api_Key="key-b")
 
 
 async def test_pages_follow_one_another(site: Site) -> None:
@@ -36,6 +39,8 @@ async def test_pages_follow_one_another(site: Site) -> None:
     assert seen == jobs
     assert pages == [True, True, False]
     assert await ids(site, "?after=unknown") == []
+    for job in jobs:
+        await ended(site, job)
 
 
 async def test_a_list_can_be_of_some_states(start_site: StartSite) -> None:
@@ -60,6 +65,7 @@ async def test_what_is_not_known_any_more_is_struck_off(site: Site) -> None:
     """A job whose record has expired is in no list."""
     first, second = await queued(site, NATIVE), await queued(site, NATIVE)
     await ended(site, first)
+    await ended(site, second)
     await site.gateway.broker.command("DEL", site.gateway.broker.keys.job(first))
     assert await ids(site) == [second]
     assert await site.gateway.broker.command("ZCARD", site.gateway.broker.keys.mine("default")) == 1

@@ -151,6 +151,7 @@ async def test_other_hosts_are_refused_before_the_job_is_queued(start_site: Star
     answer = await site.post("/v1/jobs", NATIVE | {"webhook": url})
     if not said:
         assert answer.status == 202
+        await ended(site, answer.json()["id"])
         return
     assert answer.status == 400
     assert "Field 'webhook'" in answer.json()["error"]["message"]

@@ -13,8 +13,10 @@ LOCALHOST = "localhost"
 """In a list of origins: every page of this machine, whatever its scheme and port."""
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _HERE = {"localhost", "127.0.0.1", "::1"}
-_EXPOSED = "X-Request-ID, X-Velesio-Job-Id, Retry-After, Idempotent-Replayed"
+_EXPOSED = ("X-Request-ID", "X-Velesio-Job-Id", "Retry-After", "Idempotent-Replayed", "traceparent")
+_LIMITS = ("RateLimit", "X-RateLimit-")
 METHODS = "GET, POST, DELETE, OPTIONS"
+_OF_ADMINISTRATION = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 def allows(origins: Iterable[str], origin: str) -> bool:
@@ -72,8 +74,10 @@ def tell(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Allow-Credentials"] = "true"
     if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = METHODS
+        administered = scopes.scope_of(request.path) == scopes.ADMIN
+        response.headers["Access-Control-Allow-Methods"] = _OF_ADMINISTRATION if administered else METHODS
         # Browsers take `*` for the header of that name where there are credentials.
         response.headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "*")
     else:
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+        limits = (name for name in response.headers if name.startswith(_LIMITS))
+        response.headers["Access-Control-Expose-Headers"] = ", ".join((*_EXPOSED, *limits))
