@@ -116,7 +116,7 @@ class Registrar:
     async def usage(self, period: Period, first: str, last: str, wanted: dict[str, str], *, form: str) -> bool:
         """What was used, as a table, CSV or JSON."""
         try:
-            begin, end = accounts.days(first, last, datetime.now(UTC), self._broker.settings.usage_days)
+            begin, end = accounts.days(first, last, datetime.now(UTC), accounts.longest(self._broker, period))
         except ValueError as error:
             raise BadRequest(f"--{error}") from None
         rows = await accounts.read(self._broker, period, begin, end)

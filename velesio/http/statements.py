@@ -36,14 +36,11 @@ async def _found(request: web.Request) -> list[Row]:
     period = _PERIODS.get(query.get("by", "day"))
     if period is None:
         raise BadRequest("by: expected day or hour", param="by")
-    settings = gateway.broker.settings
-    longest = settings.usage_days if period == "day" else max(1, settings.usage_hours // 24)
+    most = accounts.longest(gateway.broker, period)
     try:
-        first, last = accounts.days(query.get("from", ""), query.get("to", ""), datetime.now(UTC), settings.usage_days)
+        first, last = accounts.days(query.get("from", ""), query.get("to", ""), datetime.now(UTC), most)
     except ValueError as error:
         raise BadRequest(str(error), param=str(error).partition(":")[0]) from None
-    if period == "hour" and (last - first).days > longest:
-        raise BadRequest(f"from: hours are kept for {longest} days; ask for fewer, or by=day", param="from")
     wanted = _wanted(request)
     rows = await accounts.read(gateway.broker, period, first, last)
     return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
@@ -95,7 +92,7 @@ API = (
         notes="A key sees its own usage, one with the scope `admin` everybody's. `Accept: text/csv` means the same as "
         "`format=csv`.",
         query={
-            "from": "the first day, like 2027-01-01, UTC; thirty days before the last",
+            "from": "the first day, like 2027-01-01, UTC; thirty days before the last, of hours a week",
             "to": "the last day; today",
             "by": "`day` or `hour`",
             "key": "of one key alone: its id",

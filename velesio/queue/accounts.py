@@ -77,6 +77,12 @@ def _order(row: Row) -> tuple[str, str, str]:
     return row.tenant, row.key, row.model
 
 
+def longest(broker: Broker, period: Period) -> int:
+    """Days for which such accounts are kept."""
+    settings = broker.settings
+    return settings.usage_days if period == "day" else max(1, settings.usage_hours // 24)
+
+
 def total(rows: Iterable[Row], start: str = "") -> Row:
     """Their sum."""
     rows = list(rows)
@@ -86,13 +92,14 @@ def total(rows: Iterable[Row], start: str = "") -> Row:
 
 
 def days(first: str, last: str, now: datetime, longest: int) -> tuple[datetime, datetime]:
-    """The first and the last moment of a range of days in ISO 8601; empty: thirty days up to now. At most `longest`.
+    """The first and the last moment of a range of days in ISO 8601; empty: thirty days up to now, or
+    `longest` if that is less, which is the most.
 
     Raises:
         ValueError: naming what is wrong.
     """
     end = _day(last, "to") + timedelta(days=1, seconds=-1) if last else now
-    begin = _day(first, "from") if first else end - timedelta(days=29)
+    begin = _day(first, "from") if first else end - timedelta(days=min(30, longest) - 1)
     if begin > end:
         raise ValueError("from: is after the end")
     if (end - begin).days > longest:
