@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http.wire import clamped, convert, parse_object, within
+from velesio.http.wire import clamped, convert, number_in, parse_object, within
 
 
 class Inner(msgspec.Struct):
@@ -94,3 +94,21 @@ def test_a_hard_limit_is_refused_in_the_reference_words() -> None:
 def test_a_soft_limit_moves_the_value(value: float, moved: float) -> None:
     """Outside values come to the nearest end."""
     assert clamped(value, 0, 1) == moved
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("0012", 12),
+        ("9" * 18, 10**18 - 1),
+        ("9" * 5000, None),
+        ("", None),
+        ("-1", None),
+        ("²", None),
+        ("1.0", None),
+    ],
+)
+def test_numbers_in_texts(text: str, number: int | None) -> None:
+    """Whole numbers of a length that somebody can mean; Python would raise at more than 4,300 digits."""
+    assert number_in(text) == number

@@ -10,7 +10,7 @@ from velesio.http.admin_feed import JOB, NULLABLE
 from velesio.http.admin_queue import STATES
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.wire import json_response
+from velesio.http.wire import json_response, number_in
 from velesio.jobs import JobState
 from velesio.queue import facts, selection
 from velesio.queue.records import JobRecord
@@ -42,9 +42,10 @@ def _state(name: str) -> JobState:
 def _limit(text: str) -> int:
     if not text:
         return _LIMIT
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= _MOST:
+    limit = number_in(text)
+    if limit is None or not 1 <= limit <= _MOST:
         raise BadRequest(f"limit: expected a number from 1 to {_MOST}", param="limit")
-    return int(text)
+    return limit
 
 
 async def job(request: web.Request) -> web.Response:

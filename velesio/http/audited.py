@@ -8,7 +8,7 @@ from aiohttp import web
 from velesio.errors import BadRequest, Unavailable
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.wire import json_response
+from velesio.http.wire import json_response, number_in
 from velesio.queue.audit import Audit, Entry
 
 _SHOWN = 100
@@ -28,10 +28,10 @@ async def note(request: web.Request, action: str, target: str, **difference: Any
 
 async def audit(request: web.Request) -> web.Response:
     """`GET /admin/audit`: the last changes, the latest first."""
-    limit = request.query.get("limit", str(_SHOWN))
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit) <= _MOST):
+    limit = number_in(request.query.get("limit", str(_SHOWN)))
+    if limit is None or not 1 <= limit <= _MOST:
         raise BadRequest(f"limit: expected 1 to {_MOST}", param="limit")
-    entries = await Audit(request.app[GATEWAY].broker).recent(int(limit))
+    entries = await Audit(request.app[GATEWAY].broker).recent(limit)
     return json_response({"object": "list", "data": [_described(entry) for entry in entries]})
 
 

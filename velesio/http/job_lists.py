@@ -9,7 +9,7 @@ from velesio.http.background import ID, example
 from velesio.http.descriptions import describe
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.wire import json_response
+from velesio.http.wire import json_response, number_in
 from velesio.jobs import JobState
 from velesio.queue.ledger import Ledger
 
@@ -37,9 +37,10 @@ def _state(name: str) -> JobState:
 def _limit(text: str) -> int:
     if not text:
         return _LIMIT
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MOST:
+    limit = number_in(text)
+    if limit is None or not 1 <= limit <= MOST:
         raise BadRequest(f"limit: expected a number from 1 to {MOST}", param="limit")
-    return int(text)
+    return limit
 
 
 def _after(request: web.Request) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from velesio.http.fields import of
-from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, within
+from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, number_in, within
 from velesio.jobs import Sampling
 
 _FIELDS = frozenset(field.name for field in msgspec.structs.fields(Sampling))
@@ -144,7 +144,7 @@ def _logit_bias(value: Any) -> list[tuple[int | str, float | None]]:
     """`[[token, bias], …]` or `{token: bias}`; a token is an id or text, the bias false forbids it."""
     if isinstance(value, dict):
         return [
-            (int(token) if token.isascii() and token.isdigit() else token, _bias(bias, f"logit_bias.{token}"))
+            (token if (number := number_in(token)) is None else number, _bias(bias, f"logit_bias.{token}"))
             for token, bias in value.items()
         ]
     if not isinstance(value, list):

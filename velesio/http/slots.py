@@ -11,7 +11,7 @@ from velesio.http.dispatch import ask, find_model
 from velesio.http.fields import of
 from velesio.http.gateway import BODY, GATEWAY
 from velesio.http.operations import OF_EVERY_JOB, Operation
-from velesio.http.wire import INT_MAX, bad_field, convert, json_response, parse_object, read_bytes, within
+from velesio.http.wire import INT_MAX, bad_field, convert, json_response, number_in, parse_object, read_bytes, within
 from velesio.jobs import Slots, SlotsResult
 
 
@@ -43,10 +43,10 @@ def check_free(slots: Sequence[Mapping[str, Any]]) -> None:
 
 async def act(request: web.Request) -> web.Response:
     """`POST /slots/{id}?action=save|restore|erase`."""
-    id_slot = request.match_info["id"]
-    if not (id_slot.isascii() and id_slot.isdecimal()):
+    id_slot = number_in(request.match_info["id"])
+    if id_slot is None:
         raise bad_field("id_slot", "expected the number of a slot, as in /slots/0?action=erase")
-    number = within("id_slot", int(id_slot), 0, INT_MAX)
+    number = within("id_slot", id_slot, 0, INT_MAX)
     body = await _body(request)
     job = job_of(request.query.get("action", ""), number, body.filename)
     card = await find_model(request, body.model or request.query.get("model", ""), "text")

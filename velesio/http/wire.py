@@ -25,6 +25,7 @@ T = TypeVar("T")
 encode = msgspec.json.Encoder().encode
 
 INT_MAX = 2**31 - 1
+_DIGITS = 18
 FLOAT_MAX = 3.4028234663852886e38
 """Engines compute in int32 and float32."""
 
@@ -201,6 +202,12 @@ def _path(message: str, under: str) -> tuple[str, str]:
     text, _, place = message.partition(" - at `$")
     path = under + place.rstrip("`").replace("[...]", "")
     return text, path.removeprefix(".")
+
+
+def number_in(text: str) -> int | None:
+    """The whole number that a text from an address or a key is; None: it is none, or too long to be meant (Python
+    itself reads no more than 4,300 digits)."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def within(path: str, value: int, low: int, high: int = INT_MAX) -> int:
