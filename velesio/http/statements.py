@@ -101,6 +101,7 @@ API = (
             "format": "`json` or `csv`",
         },
         answer=_answer,
+        streams="text/csv",
         errors=(*OF_EVERY_ROUTE, Unavailable),
     ),
 )
