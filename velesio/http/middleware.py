@@ -202,7 +202,6 @@ async def preflight(request: web.Request, handler: Handler) -> web.StreamRespons
 async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Headers of every response, streams included; runs when headers are about to be sent."""
     response.headers["Server"] = "llama.cpp" if port_name(request) == LLAMACPP else "velesio"
-    cors.tell(request, response)
     guard(request, response)
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
@@ -219,6 +218,7 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(limits.headers_of(lines))
     if REPLAYED in request:
         response.headers["Idempotent-Replayed"] = "true"
+    cors.tell(request, response)  # at the end, since it names what pages may read
 
 
 @web.middleware
