@@ -42,7 +42,7 @@ def _described(device: Device) -> str:
 def plan(model: Found, *, gpus: bool) -> Finding:
     """How a model would be loaded, with every default resolved."""
     options, card = model.options, model.card
-    chosen = context_parameters(options, card.context)
+    chosen = context_parameters(options, card.context, model.header.parameters)
     cells = "one pool" if options.kv_unified else "apart"
     facts = [
         _layers(options, model.header.number("block_count"), gpus=gpus),

@@ -50,7 +50,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     batch: Annotated[int, Meta(ge=1, le=65536)] = 512
     """Tokens computed in one step at most."""
     ubatch: Annotated[int, Meta(ge=0, le=65536)] = 0
-    """Tokens that the hardware sees at once; 0: 512 on a GPU, 128 on a CPU, where more only takes more memory."""
+    """Tokens that the hardware sees at once; 0: 512 on a GPU; on a CPU 128, or 48 for models that take longer than
+    `pause` for 64. From 64 on prompts are cut at multiples of 64 only."""
     threads: _Count = 0
     """Threads for single tokens; 0: OMP_NUM_THREADS, else the physical cores this process may use."""
     threads_batch: _Count = 0
