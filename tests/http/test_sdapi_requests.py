@@ -18,7 +18,7 @@ from velesio.http.sdapi_fields import BY_KIND, TOLD, Kind
 from velesio.http.sdapi_requests import Asked, read, read_one, settled, told
 from velesio.http.sdapi_styles import Style
 from velesio.http.sdapi_values import parse
-from velesio.jobs import Control, Hires, Image, Inpaint, Outpaint
+from velesio.jobs import Control, Hires, Image, Inpaint, Loopback, Mosaic, Outpaint
 
 FILE = base64.b64encode(b"one").decode()
 OTHER = base64.b64encode(b"other").decode()
@@ -285,6 +285,52 @@ def test_outpainting() -> None:
     assert found == Outpaint(left=64, blur=8.0, content="noise")
     with pytest.raises(Unprocessable):
         image("img2img", **script, script_args=[64, 8, 2, ["sideways"]])
+
+
+SIDES = {"left": 128, "right": 128, "up": 128, "down": 128}
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "found"),
+    [
+        ("Outpainting mk2", [], {"outpaint": Outpaint(**SIDES, blur=8.0, content="texture")}),
+        ("Outpainting mk2", ["", 64, 4, ["up"], 1.5, 0.2],
+         {"outpaint": Outpaint(up=64, blur=4.0, content="texture", detail=1.5, colours=0.2)}),
+        ("Loopback", [], {"loopback": Loopback()}),
+        ("loopback", [3, 0.9, "Lazy", "None"], {"loopback": Loopback(3, 0.9, "lazy")}),
+        ("SD upscale", [], {"mosaic": Mosaic(upscaler="None"), "batch": 1}),
+        ("SD upscale", ["", 32, 1, 3], {"mosaic": Mosaic(3.0, 32, "Lanczos"), "batch": 1}),
+        ("SD upscale", ["", 32, "4x"], {"mosaic": Mosaic(2.0, 32, "4x"), "batch": 1}),
+    ],
+)  # fmt: skip
+def test_scripts_that_draw_a_given_picture(script: str, args: list[Any], found: dict[str, Any]) -> None:
+    """Their arguments by place, with A1111's defaults; tiles are no pictures."""
+    made = image("img2img", script_name=script, script_args=args, batch_size=2)
+    assert {name: getattr(made, name) for name in found} == found
+
+
+@pytest.mark.parametrize(
+    ("script", "args"),
+    [
+        ("outpainting mk2", ["", "wide"]),
+        ("outpainting mk2", ["", 64, 4, []]),
+        ("loopback", [0]),
+        ("loopback", [4, 0.5, "quadratic"]),
+        ("loopback", [4, 0.5, "Linear", "CLIP"]),
+        ("sd upscale", ["", 64, 17]),
+        ("sd upscale", ["", 64, "Lanczos", 0]),
+    ],
+)
+def test_arguments_of_scripts_that_cannot_be_read(script: str, args: list[Any]) -> None:
+    """They are refused by name."""
+    with pytest.raises((Unprocessable, Unsupported)):
+        image("img2img", script_name=script, script_args=args)
+
+
+def test_seeds_of_iterations_go_on_behind_all_loops() -> None:
+    """Two iterations of three loops have six seeds."""
+    asked = one("img2img", script_name="loopback", script_args=[3], n_iter=2, seed=10)
+    assert [each.seed for each in asked.params] == [10, 13]
 
 
 def test_styles_are_put_around_both_prompts() -> None:

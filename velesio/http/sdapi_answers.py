@@ -41,17 +41,17 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seeds(self) -> tuple[int, ...]:
         """One for each of the pictures that were asked for."""
-        if self.result is not None and len(self.result.seeds) == self.params.batch:
+        if self.result is not None and len(self.result.seeds) == self.params.pictures:
             return self.result.seeds
         first, fixed = self.params.seed, bool(self.params.variation.strength)
-        return tuple(first if fixed else first + index for index in range(self.params.batch))
+        return tuple(first if fixed else first + index for index in range(self.params.pictures))
 
     @property
     def subseeds(self) -> tuple[int, ...]:
         """As `seeds`."""
-        if self.result is not None and len(self.result.subseeds) == self.params.batch:
+        if self.result is not None and len(self.result.subseeds) == self.params.pictures:
             return self.result.subseeds
-        return tuple(self.params.variation.seed + index for index in range(self.params.batch))
+        return tuple(self.params.variation.seed + index for index in range(self.params.pictures))
 
 
 class Sheets(msgspec.Struct, frozen=True):

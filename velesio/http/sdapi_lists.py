@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.http import sdapi_names, sdapi_scripts
+from velesio.http import sdapi_names, sdapi_redrawing, sdapi_scripts
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.sdapi import image_cards
@@ -88,11 +88,34 @@ def _arguments(kind: str, name: str) -> list[dict[str, Any]]:
     return _of_xyz(kind) if name == XYZ else _ARGUMENTS[name]
 
 
+_DIRECTIONS = ["left", "right", "up", "down"]
+_NO_LABEL = _argument("", "")
+"""What A1111's form has at the first place: a text, no argument."""
 _OUTPAINTING = [
     _argument("Pixels to expand", 128, minimum=1, maximum=4096, step=1),
     _argument("Mask blur", 4, minimum=0, maximum=64, step=1),
     _argument("Masked content", "fill", choices=["fill", "original", "latent noise", "latent nothing"]),
-    _argument("Outpainting direction", ["left", "right", "up", "down"], choices=["left", "right", "up", "down"]),
+    _argument("Outpainting direction", _DIRECTIONS, choices=_DIRECTIONS),
+]
+_MK2 = [
+    _NO_LABEL,
+    _argument("Pixels to expand", 128, minimum=1, maximum=4096, step=1),
+    _argument("Mask blur", 8, minimum=0, maximum=64, step=1),
+    _argument("Outpainting direction", _DIRECTIONS, choices=_DIRECTIONS),
+    _argument("Fall-off exponent (lower=higher detail)", 1.0, minimum=0.0, maximum=4.0, step=0.01),
+    _argument("Color variation", 0.05, minimum=0.0, maximum=1.0, step=0.01),
+]
+_LOOPBACK = [
+    _argument("Loops", 4, minimum=1, maximum=32, step=1),
+    _argument("Final denoising strength", 0.5, minimum=0, maximum=1, step=0.01),
+    _argument("Denoising strength curve", "Linear", choices=["Aggressive", "Linear", "Lazy"]),
+    _argument("Append interrogated prompt at each iteration", "None", choices=["None"]),
+]
+_UPSCALE = [
+    _NO_LABEL,
+    _argument("Tile overlap", 64, minimum=0, maximum=256, step=16),
+    _argument("Upscaler", "None"),
+    _argument("Scale Factor", 2.0, minimum=1.0, maximum=4.0, step=0.05),
 ]
 
 
@@ -103,7 +126,13 @@ _MATRIX = [
     _argument("Select joining char", "comma", choices=["comma", "space"]),
     _argument("Grid margins (px)", 0, minimum=0, maximum=500, step=2),
 ]
-_ARGUMENTS = {sdapi_scripts.OUTPAINTING: _OUTPAINTING, MATRIX: _MATRIX}
+_ARGUMENTS = {
+    sdapi_redrawing.OUTPAINTING: _OUTPAINTING,
+    sdapi_redrawing.MK2: _MK2,
+    sdapi_redrawing.LOOPBACK: _LOOPBACK,
+    sdapi_redrawing.UPSCALE: _UPSCALE,
+    MATRIX: _MATRIX,
+}
 
 
 def _of_xyz(kind: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import msgspec
 
 from velesio import comments, infotext
 from velesio.errors import NotFound, Unsupported
-from velesio.http import sdapi_options, sdapi_plots, sdapi_scripts, sdapi_styles
+from velesio.http import sdapi_options, sdapi_plots, sdapi_redrawing, sdapi_scripts, sdapi_styles
 from velesio.http.fields import refuse
 from velesio.http.sdapi_defaults import DEFAULTS
 from velesio.http.sdapi_fields import BY_KIND, NEVER_NULL, NOT_TOLD, TOLD, Kind
@@ -173,7 +173,7 @@ def _rounds(first: Image, count: int) -> tuple[Image, ...]:
         raise bad_field("n_iter", f"is {count}; it must lie between 1 and {_MOST_ROUNDS}")
     rounds = []
     for number in range(count):
-        begin = number * first.batch
+        begin = number * first.pictures
         varied = msgspec.structs.replace(first.variation, seed=first.variation.seed + begin)
         seed = first.seed if first.variation.strength else first.seed + begin
         rounds.append(msgspec.structs.replace(first, seed=seed, variation=varied))
@@ -210,11 +210,11 @@ def _image(kind: Kind, cell: Cell, script: str, styles: StylesByName) -> Image:
         refiner_at=0.8 if values["refiner_switch_at"] is None else values["refiner_switch_at"],
         apply_tags=not values["disable_extra_networks"],
         controls=sdapi_scripts.controls(values["alwayson_scripts"]),
-        outpaint=sdapi_scripts.outpaint(script, values["script_args"]),
         lenient=bool(values["lenient"]),
         preview_every=sdapi_options.preview_every(options),
         **given,
     )
+    image = msgspec.structs.replace(image, **sdapi_redrawing.fields(script, values["script_args"]))
     return _enlarged(image, values) if kind == "txt2img" else _redrawn(image, values, options)
 
 

@@ -1,24 +1,25 @@
-"""Scripts of A1111 that are honoured: ControlNet's units, outpainting, and those that draw tables."""
+"""Scripts of A1111 that are honoured: ControlNet's units, and by name those that a request may select."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from velesio.errors import Unprocessable
+from velesio.http import sdapi_redrawing
 from velesio.http.fields import Fields, of
 from velesio.http.sdapi_pictures import decoded
 from velesio.http.sdapi_plots import MATRIX, XYZ
 from velesio.http.sdapi_values import read
-from velesio.jobs import Control, Outpaint
+from velesio.jobs import Control
 
-OUTPAINTING = "poor man's outpainting"
 CONTROLNET = "controlnet"
-SELECTABLE: Mapping[str, tuple[str, ...]] = {"txt2img": (MATRIX, XYZ), "img2img": (OUTPAINTING, MATRIX, XYZ)}
+SELECTABLE: Mapping[str, tuple[str, ...]] = {
+    "txt2img": (MATRIX, XYZ),
+    "img2img": (*sdapi_redrawing.NAMES, MATRIX, XYZ),
+}
 ALWAYS_ON = (CONTROLNET,)
 _NONE = {"", "none"}
-_SIDES = ("left", "right", "up", "down")
-_CONTENTS: tuple[Literal["fill", "original", "noise", "nothing"], ...] = ("fill", "original", "noise", "nothing")
 
 
 class Unit(msgspec.Struct):
@@ -162,20 +163,3 @@ def selected(kind: str, name: str | None) -> str:
             f"Script '{name}' not found; for {kind} there is {', '.join(SELECTABLE[kind])}", param="script_name"
         )
     return wanted
-
-
-def outpaint(script: str, args: Sequence[Any]) -> Outpaint | None:
-    """What the outpainting script asks for; None: it was not selected.
-
-    Raises:
-        Unprocessable: its arguments cannot be read.
-    """
-    if script != OUTPAINTING:
-        return None
-    pixels, blur, content, directions = [*args, *(128, 4, 0, list(_SIDES))[len(args) :]][:4]
-    if not (isinstance(pixels, int) and 0 < pixels <= 4096) or not isinstance(blur, int | float):
-        raise Unprocessable("script_args: expected [pixels, mask_blur, fill, directions]", param="script_args")
-    sides = [str(each).lower() for each in directions] if isinstance(directions, list) else []
-    if not sides or not set(sides) <= set(_SIDES) or content not in range(len(_CONTENTS)):
-        raise Unprocessable(f"script_args: fill is 0 to 3, directions are of {', '.join(_SIDES)}", param="script_args")
-    return Outpaint(**dict.fromkeys(sides, pixels), blur=float(blur), content=_CONTENTS[content])

@@ -37,7 +37,7 @@ def _of(table: Table, pictures: Sequence[bytes]) -> Sheet:
 
 
 def _padded(each: Drawn) -> list[bytes]:
-    missing = each.params.batch - len(each.pictures)
+    missing = each.params.pictures - len(each.pictures)
     return [*each.pictures, *[b""] * missing]
 
 

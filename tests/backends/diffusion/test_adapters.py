@@ -116,6 +116,23 @@ def test_taking_off_leaves_no_trace(networks: Networks, furnished: Path) -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in state(networks).items())
 
 
+def test_files_that_are_kept_have_room_by_bytes(networks: Networks, furnished: Path, tmp_path: Path) -> None:
+    """The longest unused ones are forgotten when they take more than the room; the one in use always stays."""
+    for number in range(4):
+        place = tmp_path / "loras" / f"style{number}.safetensors"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes((furnished / "loras" / "style.safetensors").read_bytes())
+    shelf = look([tmp_path], allow_pickle=False).loras
+    one = Adapters(networks, shelf, allow_pickle=False)
+    assert not one.fits("style0")
+    for room, kept in [(one.bytes * 2, 2), (1, 1)]:
+        adapters = Adapters(networks, shelf, allow_pickle=False, room=room)
+        for number in range(4):
+            assert not adapters.fits(f"style{number}")
+            assert adapters.bytes <= max(room, one.bytes)
+        assert adapters.bytes == one.bytes * kept
+
+
 def test_a_stronger_adapter_moves_the_picture_further(studio: Studio) -> None:
     """Weight 0 changes nothing, 0.5 something, 1 more; tags and the job's own list say the same."""
     plain = studio.picture()

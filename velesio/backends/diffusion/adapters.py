@@ -18,8 +18,8 @@ from velesio.backends.diffusion.calls import Applied
 from velesio.backends.diffusion.library import Shelf
 from velesio.backends.diffusion.networks import Networks
 
-_KEPT = 8
-"""Files whose tensors stay in memory."""
+_ROOM = 256 << 20
+"""Bytes of files whose tensors stay in memory, where nothing else is said."""
 _KOHYA = re.compile(r"^lora_(unet|te1|te2|te)_(.+?)\.(.+)$")
 _SCOPES = {"unet": "unet", "te": "te1", "te1": "te1", "te2": "te2", "text_encoder": "te1", "text_encoder_2": "te2"}
 _DOTTED = re.compile(r"^(?:base_model\.model\.)?(?:(unet|text_encoder_2|text_encoder|te1|te2)\.)?(.+)$")
@@ -156,15 +156,23 @@ def _scale(parts: Parts, rank: int) -> float:
 class Adapters:
     """What is put onto one checkpoint."""
 
-    def __init__(self, networks: Networks, shelf: Shelf, *, allow_pickle: bool) -> None:
+    def __init__(self, networks: Networks, shelf: Shelf, *, allow_pickle: bool, room: int = _ROOM) -> None:
+        """`room`: bytes of files that are kept beside those in use."""
         self.networks = networks
         self._shelf = shelf
         self._allow_pickle = allow_pickle
+        self._room = room
         self._resnets = int(networks.unet.config["layers_per_block"])
         self._applied: tuple[Applied, ...] = ()
         self._originals: dict[Target, Tensor] = {}
         self._files: OrderedDict[str, dict[Target, Parts]] = OrderedDict()
         self._modules = _modules(networks)
+
+    @property
+    def bytes(self) -> int:
+        """Of the files that are kept."""
+        files = self._files.values()
+        return sum(tensor.nbytes for changes in files for parts in changes.values() for tensor in parts.values())
 
     def fits(self, name: str) -> str:
         """Empty, or why an adapter does nothing here."""
@@ -209,7 +217,7 @@ class Adapters:
         if name not in self._files:
             with weights.opened(self._shelf.find(name), allow_pickle=self._allow_pickle) as tensors:
                 self._files[name] = read(tensors, self._resnets)
-            if len(self._files) > _KEPT:
+            while len(self._files) > 1 and self.bytes > self._room:
                 self._files.popitem(last=False)
         self._files.move_to_end(name)
         return self._files[name]

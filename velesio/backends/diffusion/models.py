@@ -42,7 +42,7 @@ class Models:
         self._options = options
         self._room = options.cache_bytes or own.blueprint.bytes // 2
         self._kept: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
-        self._adapters = {"": Adapters(own, library.loras, allow_pickle=options.allow_pickle)}
+        self._adapters = {"": Adapters(own, library.loras, allow_pickle=options.allow_pickle, room=self._room)}
         self._digests: dict[Path, str] = {}
 
     def networks(self, checkpoint: str = "") -> Networks:
@@ -121,7 +121,10 @@ class Models:
         """What puts LoRAs onto a checkpoint."""
         if checkpoint not in self._adapters or self._adapters[checkpoint].networks is not self.networks(checkpoint):
             self._adapters[checkpoint] = Adapters(
-                self.networks(checkpoint), self.library.loras, allow_pickle=self._options.allow_pickle
+                self.networks(checkpoint),
+                self.library.loras,
+                allow_pickle=self._options.allow_pickle,
+                room=self._room,
             )
         return self._adapters[checkpoint]
 

@@ -184,7 +184,8 @@ class Request:
         if every and self._done[index] % every == 0 and self._factors is not None:
             latent = clean[0].float().cpu().numpy()
             file = preview.encoded(latent, self._factors, side=self.options.preview_size, form=self.params.form.upper())
-            self.work.emit(Preview(file, index, self._done[index], self.steps))
+            picture = index // max(1, len(self.tiles))  # of a tile its part is shown
+            self.work.emit(Preview(file, picture, self._done[index], self.steps))
         if done > self._told:
             self._told = done
             self.work.emit(Progress(done, self.steps, ms=(time.monotonic() - self.began) * 1000))
