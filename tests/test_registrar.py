@@ -60,7 +60,7 @@ async def test_a_change_leaves_the_rest_as_it_was(broker: Any) -> None:
     await office.registrar.change_key("a", {"limits": Limits(images=0)}, json=True)
     assert office.json()["limits"] == {"requests": 5, "images": 0}
     await office.registrar.revoke_keys(["a"], "end")
-    await office.registrar.list_keys(json=True)
+    assert len(office.told()) == 1
     await office.registrar.list_keys(json=True)
     assert [(key["name"], key["state"]) for key in office.json()] == [("a", "revoked"), ("b", "live")]
 
