@@ -1,8 +1,11 @@
 """The gateway bench: its client, its arithmetic, one short run of the whole."""
 
 import asyncio
+import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,60 +15,62 @@ from benches.gateway import Streams, Turn
 from benches.gateway_client import Line, Refused, Stream, flood, request, streams
 
 
-async def serving(answer: bytes, *, piece: int = 1 << 20) -> tuple[asyncio.Server, int]:
-    """A server that says the same to whatever it is asked, in pieces."""
+@asynccontextmanager
+async def serving(answer: bytes, *, piece: int = 1 << 20) -> AsyncIterator[int]:
+    """The port of a server that says the same to whatever it is asked, in pieces."""
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readuntil(b"\r\n\r\n"):
-            for start in range(0, len(answer), piece):
-                writer.write(answer[start : start + piece])
-                await writer.drain()
+        writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                for start in range(0, len(answer), piece):
+                    writer.write(answer[start : start + piece])
+                    await writer.drain()
 
-    async def gently(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
             writer.close()
-
-    server = await asyncio.start_server(gently, "127.0.0.1", 0)
-    return server, server.sockets[0].getsockname()[1]
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @pytest.mark.parametrize("piece", [3, 1000])
 async def test_an_answer_is_whole_however_it_comes(piece: int) -> None:
     """Its length tells where it ends, and the next one begins there."""
-    server, port = await serving(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", piece=piece)
-    _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
-    for _ in range(2):
-        assert await line.ask(request("GET", "/", port, "k")) == b"hello"
-    line.close()
-    done, seconds = await flood(port, request("GET", "/", port, "k"), 2, 0.05)
-    assert done > 0
-    assert seconds >= 0.05
-    server.close()
+    async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", piece=piece) as port:
+        _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
+        for _ in range(2):
+            assert await line.ask(request("GET", "/", port, "k")) == b"hello"
+        line.close()
+        done, seconds = await flood(port, request("GET", "/", port, "k"), 2, 0.05)
+        assert done > 0
+        assert seconds >= 0.05
 
 
 async def test_a_refusal_is_no_answer() -> None:
     """What is measured must be what was asked for."""
-    server, port = await serving(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n")
-    _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
-    with pytest.raises(Refused, match="429"):
-        await line.ask(request("GET", "/", port, "k"))
-    line.close()
-    server.close()
+    async with serving(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n") as port:
+        _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
+        with pytest.raises(Refused, match="429"):
+            await line.ask(request("GET", "/", port, "k"))
+        line.close()
 
 
 async def test_tokens_tell_how_late_they_came() -> None:
     """From the moment that stands in them, on the clock that all processes of a machine share."""
     stamp = time.monotonic_ns() // 1000 - 5000
     said = b'HTTP/1.1 200 OK\r\n\r\ndata: {"delta":{"content":"%d "}}\n\ndata: [DONE]\n\n' % stamp
-    server, port = await serving(said)
-    [stream] = await streams(port, request("GET", "/", port, "k"), 1, 0.0)
-    assert isinstance(stream, Stream)
-    assert stream.finished
-    [(_, late)] = stream.late
-    assert 5 <= late < 5000
-    server.close()
+    async with serving(said) as port:
+        [stream] = await streams(port, request("GET", "/", port, "k"), 1, 0.0)
+        assert isinstance(stream, Stream)
+        assert stream.finished
+        [(_, late)] = stream.late
+        assert 5 <= late < 5000
 
 
 def test_ratios_are_of_medians() -> None:

@@ -64,10 +64,10 @@ def test_a_drained_worker_ends_without_a_loss(broker_url: str, start: Start, fol
         worker.ready()
     gateway.ready()
     eventually(lambda: len(listed(folder, "workers", "list", settings=common)) == 2)
-    asked = {"prompt": "[[tokens 40]] one two three", "n_predict": 40}
+    asked = {"prompt": "[[tokens 160]] one two three", "n_predict": 160}  # four seconds
     with ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(gateway.post, "/completion", asked) for _ in range(16)]
-        eventually(lambda: all(worker["jobs"] for worker in listed(folder, "workers", "list", settings=common)))
+        eventually(lambda: all(worker["jobs"] for worker in json.loads(gateway.get("/queue/status")[1])["workers"]))
         drained = velesio(folder, "workers", "drain", "worker-0", "--wait", settings=common)
         assert (drained.returncode, drained.stderr) == (0, "")
         first, second = drained.stdout.splitlines()
