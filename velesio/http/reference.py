@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, Self
 
 import msgspec
 
@@ -14,6 +15,9 @@ _SHOWN = 60
 """Characters of a default that are shown."""
 _NAMES = {"integer": "integer", "number": "number", "string": "string", "boolean": "true or false", "null": "null"}
 
+Part = ModuleType | tuple[ModuleType, str]
+"""A module, whose `ROUTES` its `API` describes, or with the name of another such tuple: some stand on several pages."""
+
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One family."""
@@ -24,6 +28,16 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     intro: str
     """Markdown."""
     operations: tuple[Operation, ...]
+    modules: tuple[ModuleType, ...] = ()
+    """Those that have the routes."""
+
+    @classmethod
+    def of(cls, *, name: str, title: str, intro: str, parts: Sequence[Part]) -> Self:
+        """The page with the operations of its parts, in their order."""
+        pairs = [(part, "API") if isinstance(part, ModuleType) else part for part in parts]
+        operations = [operation for module, table in pairs for operation in getattr(module, table)]
+        modules = tuple(module for module, _ in pairs)
+        return cls(name=name, title=title, intro=intro, operations=tuple(operations), modules=modules)
 
 
 def render(page: Page) -> str:

@@ -1,8 +1,13 @@
-"""Which operations stand on which page of docs/api. A family adds its page here."""
+"""The table of all routes for programs: the modules that have them, and the page of docs/api where each stands.
+
+A family adds its page here; the application's routes, the pages and the OpenAPI document are made from it.
+"""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from aiohttp import web
 
 from velesio.http import (
     admin_feed,
@@ -57,7 +62,7 @@ from velesio.http import (
 from velesio.http.operations import Operation
 from velesio.http.reference import Page, render
 
-LLAMACPP = Page(
+LLAMACPP = Page.of(
     name="llamacpp",
     title="llama.cpp server's API",
     intro="""
@@ -67,21 +72,21 @@ out, fields that are not named here are ignored. An API key goes into `Authoriza
 Streams of `/completion` and `/infill` are `data:` events without `[DONE]`; what keeps them alive is an event with empty
 content. `/tools` and `/cors-proxy`, which are for that server's own web page, are not here.
 """,
-    operations=(
-        *llamacpp.API,
-        *infill.API,
-        *tokens.API,
-        *embeddings.NATIVE_API,
-        *rerank.API,
-        *props.API,
-        *slots.API,
-        *lora.API,
-        *models.API,
-        *router.API,
-        *streams.API,
+    parts=(
+        llamacpp,
+        infill,
+        tokens,
+        (embeddings, "NATIVE_API"),
+        rerank,
+        props,
+        slots,
+        lora,
+        models,
+        router,
+        streams,
     ),
 )
-OPENAI = Page(
+OPENAI = Page.of(
     name="openai",
     title="OpenAI's API",
     intro="""
@@ -89,20 +94,20 @@ What OpenAI's SDKs find here, at the base address `http://HOST:PORT/v1`. Errors 
 `{"error": {"message", "type", "param", "code"}}`; `param` is the path of the field, like `messages[1].content`. Every
 answer has `X-Request-ID`. Streams end with `[DONE]`; comments keep them alive.
 """,
-    operations=(
-        *openai_chat.API,
-        *control.API,
-        *tokens.COUNT_API,
-        *openai_responses.API,
-        *openai_completions.API,
-        *embeddings.API,
-        *openai_images.API,
-        *models.ONE_API,
-        *openai_audio.API,
-        *openai_predict.API,
+    parts=(
+        openai_chat,
+        control,
+        (tokens, "COUNT_API"),
+        openai_responses,
+        openai_completions,
+        embeddings,
+        openai_images,
+        (models, "ONE_API"),
+        openai_audio,
+        openai_predict,
     ),
 )
-ANTHROPIC = Page(
+ANTHROPIC = Page.of(
     name="anthropic",
     title="Anthropic's API",
     intro="""
@@ -110,9 +115,9 @@ What Anthropic's SDKs find here, at the base address `http://HOST:PORT`. Errors 
 `{"type": "error", "error": {"type", "message"}}`. Any `anthropic-version` and `anthropic-beta` will do. Fields that are
 null are as good as left out, fields that are not named here are ignored. Every answer has `request-id`.
 """,
-    operations=anthropic.API,
+    parts=(anthropic,),
 )
-OLLAMA = Page(
+OLLAMA = Page.of(
     name="ollama",
     title="Ollama's API",
     intro="""
@@ -121,18 +126,21 @@ default. Times are in nanoseconds. Fields that are null are as good as left out,
 ignored. A model is called by its name or an alias, with or without `:latest`. Ollama's clients and every `HEAD /` are
 told `Ollama is running`; the routes below `/v1` are those of OpenAI's and Anthropic's pages.
 """,
-    operations=(*ollama.API, *ollama_library.API),
+    parts=(
+        ollama,
+        ollama_library,
+    ),
 )
-UNITY = Page(
+UNITY = Page.of(
     name="llmunity",
     title="LLMUnity's API",
     intro="""
 What LLMUnity asks beside the routes of llama.cpp's server. [LLMUnity](../llmunity.md) tells how games connect, what
 their streams look like and how to stand behind a proxy.
 """,
-    operations=unity.API,
+    parts=(unity,),
 )
-EARLIER = Page(
+EARLIER = Page.of(
     name="earlier",
     title="The earlier Velesio server's API",
     intro="""
@@ -140,9 +148,13 @@ Routes that its clients still ask: Ollama's requests without `/api`, answered wh
 of image models. What its documentation says of `/models`, `/queue/status` and `/health` stands in the answers of these
 routes beside what others read there.
 """,
-    operations=(*earlier.API, *earlier_images.API, *sdapi_lists.EARLIER),
+    parts=(
+        earlier,
+        earlier_images,
+        (sdapi_lists, "EARLIER"),
+    ),
 )
-SDAPI = Page(
+SDAPI = Page.of(
     name="sdapi",
     title="A1111's API",
     intro="""
@@ -158,18 +170,18 @@ the nearest names (samplers and schedules not if `lenient` or the option `sdapi.
 fetched from addresses. Progress is told by the gateway that answers the request: behind a balancer of several, send
 both to the same one.
 """,
-    operations=(
-        *sdapi.API,
-        *sdapi_progress.API,
-        *sdapi_settings.API,
-        *sdapi_lists.API,
-        *sdapi_tools.API,
-        *sdapi_extras.API,
-        *sdapi_web.API,
-        *sdapi_controlnet.API,
+    parts=(
+        sdapi,
+        sdapi_progress,
+        sdapi_settings,
+        sdapi_lists,
+        sdapi_tools,
+        sdapi_extras,
+        sdapi_web,
+        sdapi_controlnet,
     ),
 )
-SCHEDULER = Page(
+SCHEDULER = Page.of(
     name="agent-scheduler",
     title="The agent scheduler's API",
     intro="""
@@ -177,37 +189,50 @@ What clients of A1111's extension of that name find here. Its tasks are [backgro
 their client leaves and when the server restarts, belong to the tenant whose key queued them, and are known to
 `/v1/jobs` by the same ids. Nobody arranges them by hand: jobs are served by fair shares.
 """,
-    operations=sdapi_scheduler.API,
+    parts=(sdapi_scheduler,),
 )
-VELESIO = Page(
+VELESIO = Page.of(
     name="velesio",
     title="Velesio's own routes",
     intro="""
 Background jobs ([more](../jobs.md)), and what operators and their programs ask. `GET /metrics` answers in Prometheus's
 text format, `GET /openapi.json` tells all of these pages as OpenAPI 3.1.
 """,
-    operations=(*background.API, *job_lists.API, *sessions.API, *statements.API, *status.API, *docs_pages.API),
+    parts=(
+        background,
+        job_lists,
+        sessions,
+        statements,
+        status,
+        docs_pages,
+    ),
 )
-ADMIN = Page(
+ADMIN = Page.of(
     name="admin",
     title="The administration's API",
     intro="""
 What operators do and see over HTTP, with a key that has the scope `admin`; [the administration's page](../admin.md)
 tells more, the same on the command line too. Errors are `{"error": {"message", "type", "param", "code"}}`.
 """,
-    operations=(
-        *admin_feed.API,
-        *admin_workers.API,
-        *admin_models.API,
-        *admin_pulls.API,
-        *admin_queue.API,
-        *admin_jobs.API,
-        *admin_keys.API,
-        *admin_tenants.API,
-        *audited.API,
+    parts=(
+        admin_feed,
+        admin_workers,
+        admin_models,
+        admin_pulls,
+        admin_queue,
+        admin_jobs,
+        admin_keys,
+        admin_tenants,
+        audited,
     ),
 )
 PAGES = (VELESIO, ADMIN, LLAMACPP, OPENAI, ANTHROPIC, OLLAMA, UNITY, SDAPI, SCHEDULER, EARLIER)
+
+
+def routes() -> Iterator[web.RouteDef]:
+    """Those of all pages; of a module that stands on several, once."""
+    for module in dict.fromkeys(module for page in PAGES for module in page.modules):
+        yield from module.ROUTES
 
 
 def operations() -> Iterator[Operation]:
