@@ -69,7 +69,7 @@ FIELDS: Fields = of(
     _Body,
     url=f"the route that would answer: {', '.join(FORMS)}",
     body="what would be sent there, for one answer",
-    priority=f"{' or '.join(_PRIORITIES)}; requests that are waited for are interactive",
+    priority=f"{' or '.join(_PRIORITIES)}; requests that are waited for are normal",
     timeout="seconds from now to its end, at most `server.background_timeout`; 0: as many",
     webhook="an address that is told of the job's end, signed; its host must be one of `webhooks.hosts`",
 )
