@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
+from tests.clients.unity import SAMPLING
 from tests.http.conftest import ANYTHING, Site, bodies, events_of, sample
 from tests.sockets import chunks_of, head_of
 from velesio.errors import BadRequest, ContextExceeded, Unsupported
@@ -22,28 +23,11 @@ HELLO = TextResult(
     "-by-date", (29, 1717, 29, 9471), stop="limit", usage=Usage(1, 4), timings=Timings(12.197, 21.978), slot=1
 )
 FIVE = TextResult(" 6 7 ", stop="word", stopping_word="8", usage=Usage(9, 6), timings=Timings(32.516, 38.065), slot=0)
-UNITY = {
+UNITY = SAMPLING | {
     "prompt": "<|im_start|>system\nA chat between a curious human and an artificial intelligence assistant. <|im_end|>"
     "\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n",
-    "id_slot": -1,
     "n_keep": 20,
-    "temperature": 0.2,
-    "top_k": 40,
-    "top_p": 0.9,
-    "min_p": 0.05,
     "n_predict": 16,
-    "typical_p": 1,
-    "repeat_penalty": 1.1,
-    "repeat_last_n": 64,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "mirostat": 0,
-    "mirostat_tau": 5,
-    "mirostat_eta": 0.1,
-    "seed": 0,
-    "ignore_eos": False,
-    "n_probs": 0,
-    "cache_prompt": True,
     "stream": True,
 }
 UNITY_TEXT = [
