@@ -28,12 +28,6 @@ PAGES = (
     "/sign-in",
     "/jobs/x",
 )
-LONG_TASKS = """
-window.longest = [];
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) window.longest.push(entry.duration);
-}).observe({ type: "longtask", buffered: true });
-"""
 
 
 @pytest.fixture(scope="module")
@@ -87,24 +81,31 @@ def test_a_first_visit_is_light_and_quick(browser: "Browser", server: Server, pa
 
 
 def test_a_thousand_jobs_do_not_make_the_dashboard_stutter(browser: "Browser", server: Server) -> None:
-    """Looked through to the last while others come: no task of the page takes longer than 100 ms; the best of three."""
+    """Looked through to the last while others come: no task of the page takes 100 ms of a processor. That time is
+    counted and not the clock's, which goes on while other programs have their turn."""
     _thousand(server)
-    worst = []
-    for _ in range(3):
-        with visiting(browser, server.url) as (page, _):
-            page.add_init_script(LONG_TASKS)
-            page.goto("/dashboard")
-            page.get_by_text("of 1,000").wait_for()
-            for _ in range(9):
-                background(server, "one more")
-                page.get_by_role("button", name="Older").click()
-                page.mouse.wheel(0, 3000)
-            page.get_by_text("901 to").wait_for()
-            page.wait_for_timeout(1200)
-            worst.append(max(page.evaluate("window.longest"), default=0))
-        if worst[-1] <= 100:
-            break
-    assert min(worst) <= 100, worst
+    with visiting(browser, server.url) as (page, _):
+        browser.start_tracing(page=page, categories=["toplevel"])
+        page.goto("/dashboard")
+        page.get_by_text("100 or more", exact=True).wait_for()
+        for first in range(101, 1001, 100):
+            background(server, "one more")
+            page.get_by_role("button", name="Older").click()
+            page.get_by_text(f"{first} to ").wait_for()
+            page.mouse.wheel(0, 3000)
+        page.wait_for_timeout(2500)
+        tasks = tasks_of(json.loads(browser.stop_tracing()))
+    assert len(tasks) > 100
+    assert max(tasks) <= 100, sorted(tasks)[-5:]
+
+
+def tasks_of(trace: dict[str, Any]) -> list[float]:
+    """Milliseconds of a processor that each task of the pages' main threads took."""
+    events = trace["traceEvents"]
+    names = [each for each in events if each["name"] == "thread_name" and each["args"]["name"] == "CrRendererMain"]
+    mains = {(each["pid"], each["tid"]) for each in names}
+    ran = [each for each in events if each["name"].endswith("RunTask") and (each["pid"], each["tid"]) in mains]
+    return [each["tdur"] / 1000 for each in ran if "tdur" in each]
 
 
 def _thousand(server: Server) -> None:

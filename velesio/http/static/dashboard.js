@@ -1,7 +1,7 @@
 // Dashboard: what the whole installation does now and did in the last hour, and what an operator can do about it.
 
 import "./frame.js";
-import { get, post } from "./api.js";
+import { post } from "./api.js";
 import { Chart } from "./chart.js";
 import { $, button, confirmed, empty, fill, h, say, toast } from "./dom.js";
 import { follow } from "./feed.js";
@@ -141,4 +141,3 @@ follow(show, (error) => {
 });
 addEventListener("velesio:back", () => jobs.load());
 jobs.load();
-get("/admin/overview").then((state) => show(state, Object.keys(state)), () => {});

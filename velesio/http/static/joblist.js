@@ -1,4 +1,4 @@
-// Job list: up to a thousand jobs, kept current by the feed, a hundred at a time.
+// Job list: up to a thousand jobs, kept current by the feed, a hundred at a time; the others come when somebody looks further.
 
 import { get, post } from "./api.js";
 import { $, button, confirmed, empty, fill, h, say, toast } from "./dom.js";
@@ -16,6 +16,9 @@ const OPEN = new Set(["running", "queued", "scheduled"]);
 export class JobList {
   constructor() {
     this.which = "all";
+    this.page = 0;
+    this.limit = PAGE;
+    this.more = false;
     this.jobs = new Map();
     this.page = 0;
     this.rows = new Rows($("#jobs"), (job) => job.id, (job) => this.row(job));
@@ -34,6 +37,7 @@ export class JobList {
   choose(name) {
     this.which = name;
     this.page = 0;
+    this.limit = PAGE;
     this.mark();
     this.load();
   }
@@ -50,7 +54,8 @@ export class JobList {
   async load() {
     const query = this.states().map((state) => `&state=${state}`).join("");
     try {
-      const told = await get(`/admin/jobs?limit=${MOST}${query}`);
+      const told = await get(`/admin/jobs?limit=${this.limit}${query}`);
+      this.more = told.more;
       this.jobs = new Map(told.jobs.map((job) => [job.id, job]));
       this.loaded = Date.now();
       this.draw();
@@ -76,15 +81,20 @@ export class JobList {
     const begin = this.page * PAGE;
     this.rows.set(fit.slice(begin, begin + PAGE), h("tr", {}, h("td", { colspan: 9 }, empty("list", this.which === "failed" ? "Nothing has failed" : "No jobs here",
       this.which === "failed" ? "Jobs that cannot be done are kept here for a week, with the reason, and can be queued again." : "They appear as soon as somebody asks for something."))));
-    say($("#jobs-count"), fit.length ? `${count(fit.length)}${fit.length === MOST ? " or more" : ""}` : "");
-    $("#jobs-more").hidden = pages < 2;
-    say(this.place, `${count(begin + 1)} to ${count(Math.min(begin + PAGE, fit.length))} of ${count(fit.length)}`);
+    const more = this.more && this.limit < MOST;
+    say($("#jobs-count"), fit.length ? `${count(fit.length)}${this.more ? " or more" : ""}` : "");
+    $("#jobs-more").hidden = pages < 2 && !more;
+    say(this.place, `${count(begin + 1)} to ${count(Math.min(begin + PAGE, fit.length))} of ${count(fit.length)}${this.more ? " or more" : ""}`);
     this.newer.disabled = this.page === 0;
-    this.older.disabled = this.page === pages - 1;
+    this.older.disabled = this.page === pages - 1 && !more;
   }
 
   // A page further; the thousand would be too many rows at once for a table that changes each second.
-  turn(step) {
+  async turn(step) {
+    if (step > 0 && this.limit < MOST) {
+      this.limit = MOST;
+      await this.load();
+    }
     this.page += step;
     this.draw();
     $("#jobs-title").scrollIntoView({ block: "start" });
