@@ -1,9 +1,7 @@
 """Export: the parts of the checkpoint as one file in Stable Diffusion's original layout, float16."""
 
 import json
-import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,6 +9,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
+from training import original
 from training.noise import NOISE_SCHEDULE
 from training.pictures import as_input, mixed
 from velesio.backends.diffusion import preview
@@ -20,84 +19,14 @@ METADATA = "velesio.config"
 
 State = dict[str, torch.Tensor]
 
-_OUTER = {
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_SIDE = re.compile(r"^(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)$")
-_MIDDLE = re.compile(r"^mid_block\.(resnets|attentions)\.(\d+)\.(.+)$")
-_AUTOENCODER = (
-    (r"\.down_blocks\.(\d+)\.resnets\.", r".down.\1.block."),
-    (r"\.down_blocks\.(\d+)\.downsamplers\.0\.", r".down.\1.downsample."),
-    (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
-    (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
-    (r"\.mid_block\.attentions\.0\.group_norm\.", ".mid.attn_1.norm."),
-    (r"\.mid_block\.attentions\.0\.to_([qkv])\.", r".mid.attn_1.\1."),
-    (r"\.mid_block\.attentions\.0\.to_out\.0\.", ".mid.attn_1.proj_out."),
-    (r"\.conv_shortcut\.", ".nin_shortcut."),
-    (r"\.conv_norm_out\.", ".norm_out."),
-)
-_DECODER_LEVEL = re.compile(r"\.up_blocks\.(\d+)\.(resnets|upsamplers\.0)\.")
-
-
-def unet_name(name: str, resnets: int, attentive: Iterable[int]) -> str:
-    """The original name of a UNet's tensor; `resnets` a level on the way down, `attentive` up levels with attention."""
-    stem, _, kind = name.rpartition(".")
-    if stem in _OUTER:
-        return f"{_OUTER[stem]}.{kind}"
-    if middle := _MIDDLE.match(name):
-        place = f"middle_block.{2 * int(middle[2])}" if middle[1] == "resnets" else "middle_block.1"
-        return f"{place}.{_inner(middle[1], middle[3])}"
-    side = _SIDE.match(name)
-    if side is None:
-        raise KeyError(f"no original name for {name}")
-    way, level, part, number, rest = side[1], int(side[2]), side[3], int(side[4]), side[5]
-    first = level * (resnets + 1)
-    if part == "downsamplers":
-        return f"input_blocks.{first + resnets + 1}.0.{rest.replace('conv.', 'op.')}"
-    if part == "upsamplers":
-        return f"output_blocks.{first + resnets}.{2 if level in attentive else 1}.{rest}"
-    place = f"input_blocks.{first + number + 1}" if way == "down" else f"output_blocks.{first + number}"
-    return f"{place}.{0 if part == 'resnets' else 1}.{_inner(part, rest)}"
-
-
-def _inner(part: str, rest: str) -> str:
-    """The rest of a name inside a residual block; attention keeps its own."""
-    stem, _, kind = rest.rpartition(".")
-    return f"{_RESNET[stem]}.{kind}" if part == "resnets" else rest
-
-
-def autoencoder_name(name: str, levels: int) -> str:
-    """The original name of an autoencoder's tensor; the decoder's levels are counted from the other end."""
-    if level := _DECODER_LEVEL.search(name):
-        part = "block" if level[2] == "resnets" else "upsample"
-        return _sub_all(f"{name[: level.start()]}.up.{levels - 1 - int(level[1])}.{part}.{name[level.end() :]}")
-    return _sub_all(name)
-
-
-def _sub_all(name: str) -> str:
-    for pattern, replacement in _AUTOENCODER:
-        name = re.sub(pattern, replacement, name)
-    return name
-
 
 def unet_state(unet: UNet2DConditionModel) -> State:
     """A UNet's tensors by their original names."""
-    ups = unet.config.up_block_types
-    attentive = [level for level, kind in enumerate(ups) if kind.startswith("CrossAttn")]
-    names = {name: unet_name(name, unet.config.layers_per_block, attentive) for name in unet.state_dict()}
-    return {f"model.diffusion_model.{names[name]}": tensor for name, tensor in unet.state_dict().items()}
+    attending = original.attentive(unet.config.up_block_types)
+    return {
+        f"model.diffusion_model.{original.unet_name(name, unet.config.layers_per_block, attending)}": tensor
+        for name, tensor in unet.state_dict().items()
+    }
 
 
 def autoencoder_state(autoencoder: AutoencoderKL) -> State:
@@ -105,9 +34,9 @@ def autoencoder_state(autoencoder: AutoencoderKL) -> State:
     levels = len(autoencoder.config.block_out_channels)
     state = {}
     for name, tensor in autoencoder.state_dict().items():
-        original = autoencoder_name(name, levels)
-        convolution = ".mid.attn_1." in original and tensor.ndim == 2
-        state[f"first_stage_model.{original}"] = tensor[:, :, None, None] if convolution else tensor
+        called = original.autoencoder_name(name, levels)
+        convolution = ".mid.attn_1." in called and tensor.ndim == 2
+        state[f"first_stage_model.{called}"] = tensor[:, :, None, None] if convolution else tensor
     return state
 
 

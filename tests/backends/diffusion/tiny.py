@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image as Pil
 from safetensors.torch import save_file
 
+from training import original
 from velesio.backends.diffusion.text_encoder import TextEncoder, TextShape
 
 State = dict[str, torch.Tensor]
@@ -40,86 +40,20 @@ VAE = {
 }
 TEXT = TextShape(vocabulary=49408, width=32, layers=2, heads=1, inner=64)
 
-_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_OUTER = {
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-    "controlnet_mid_block": "middle_block_out.0",
-    "controlnet_cond_embedding.conv_in": "input_hint_block.0",
-}
-_VAE = [
-    (r"\.down_blocks\.(\d+)\.resnets\.(\d+)\.", r".down.\1.block.\2."),
-    (r"\.down_blocks\.(\d+)\.downsamplers\.0\.", r".down.\1.downsample."),
-    (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
-    (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
-    (r"\.mid_block\.attentions\.0\.group_norm\.", ".mid.attn_1.norm."),
-    (r"\.mid_block\.attentions\.0\.to_([qkv])\.", r".mid.attn_1.\1."),
-    (r"\.mid_block\.attentions\.0\.to_out\.0\.", ".mid.attn_1.proj_out."),
-    (r"\.conv_shortcut\.", ".nin_shortcut."),
-    (r"\.conv_norm_out\.", ".norm_out."),
-]
-
-
-def unet_name(name: str, resnets: int, attends: list[bool]) -> str:
-    """The original name; `attends`: which levels of the way up have attention."""
-    stem, _, kind = name.rpartition(".")
-    if stem in _OUTER:
-        return f"{_OUTER[stem]}.{kind}"
-    if stem == "controlnet_cond_embedding.conv_out":
-        return f"input_hint_block.14.{kind}"
-    if hint := re.match(r"controlnet_cond_embedding\.blocks\.(\d+)$", stem):
-        return f"input_hint_block.{2 * int(hint[1]) + 2}.{kind}"
-    if zero := re.match(r"controlnet_down_blocks\.(\d+)$", stem):
-        return f"zero_convs.{zero[1]}.0.{kind}"
-    side, part, number, rest = re.match(
-        r"(mid_block|(?:down|up)_blocks\.\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.*)$", name
-    ).groups()
-    if part == "resnets":
-        inner, _, end = rest.rpartition(".")
-        rest = f"{_RESNET[inner]}.{end}"
-    if side == "mid_block":
-        return f"middle_block.{2 * int(number) if part == 'resnets' else 1}.{rest}"
-    level = int(side.split(".")[1])
-    if side.startswith("down"):
-        place = 1 + level * (resnets + 1) + (resnets if part == "downsamplers" else int(number))
-        rest = rest.replace("conv.", "op.", 1) if part == "downsamplers" else rest
-        return f"input_blocks.{place}.{int(part == 'attentions')}.{rest}"
-    place = level * (resnets + 1) + (resnets if part == "upsamplers" else int(number))
-    column = 1 + attends[level] if part == "upsamplers" else int(part == "attentions")
-    return f"output_blocks.{place}.{column}.{rest}"
-
 
 def unet_state(network: Any, prefix: str = "model.diffusion_model.") -> State:
     config = network.config
-    attends = [kind.startswith("Cross") for kind in config.get("up_block_types", [])]
+    attending = original.attentive(config.get("up_block_types", []))
     return {
-        prefix + unet_name(name, config["layers_per_block"], attends): tensor
+        prefix + original.unet_name(name, config["layers_per_block"], attending): tensor
         for name, tensor in network.state_dict().items()
     }
 
 
 def vae_state(network: Any, prefix: str = "first_stage_model.") -> State:
-    last = len(network.config["block_out_channels"]) - 1
-    state = {}
+    levels, state = len(network.config["block_out_channels"]), {}
     for name, tensor in network.state_dict().items():
-        called = re.sub(
-            r"\.up_blocks\.(\d+)\.resnets\.(\d+)\.", lambda m: f".up.{last - int(m[1])}.block.{m[2]}.", name
-        )
-        called = re.sub(r"\.up_blocks\.(\d+)\.upsamplers\.0\.", lambda m: f".up.{last - int(m[1])}.upsample.", called)
-        for pattern, replacement in _VAE:
-            called = re.sub(pattern, replacement, called)
+        called = original.autoencoder_name(name, levels)
         attention = ".attn_1." in called and tensor.dim() == 2
         state[prefix + called] = tensor[:, :, None, None] if attention else tensor
     return state
