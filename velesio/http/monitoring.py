@@ -24,7 +24,7 @@ Reasons = Callable[[], Awaitable[list[str]]]
 def exposition(accept: str, broker: Iterable[Metric] = ()) -> web.Response:
     """All metrics of this process, and `broker`'s: Prometheus's text format, or OpenMetrics where `accept` wants it."""
     write, content_type = choose_encoder(accept)
-    return web.Response(body=write(Scrape(broker)), headers={"Content-Type": content_type})  # type: ignore[arg-type]
+    return web.Response(body=write(Scrape(broker)), headers={"Content-Type": content_type})
 
 
 def targets(workers: Iterable[WorkerInfo]) -> list[dict[str, Any]]:
