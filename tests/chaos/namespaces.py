@@ -28,7 +28,7 @@ class Hosts:
     def __enter__(self) -> Self:
         if os.geteuid() != 0 or shutil.which("ip") is None:
             pytest.skip("network namespaces need root and iproute2 (apt-get install iproute2)")
-        if (made := _run("netns", "add", self.a)).returncode:
+        if (made := ip("netns", "add", self.a)).returncode:
             pytest.skip(f"network namespaces cannot be made here: {made.stderr.strip()}")
         try:
             self._connect()
@@ -43,51 +43,56 @@ class Hosts:
         self._remove()
 
     def _connect(self) -> None:
-        _must("netns", "add", self.b)
-        _must("link", "add", "cable", "netns", self.a, "type", "veth", "peer", "name", "cable", "netns", self.b)
+        must("netns", "add", self.b)
+        must("link", "add", "cable", "netns", self.a, "type", "veth", "peer", "name", "cable", "netns", self.b)
         for name, side in ((self.a, "a"), (self.b, "b")):
-            _must("-n", name, "address", "add", f"{self.address[side]}/24", "dev", "cable")
-            _must("-n", name, "link", "set", "cable", "up")
-            _must("-n", name, "link", "set", "lo", "up")
+            must("-n", name, "address", "add", f"{self.address[side]}/24", "dev", "cable")
+            must("-n", name, "link", "set", "cable", "up")
+            must("-n", name, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
         # The cable goes with its ends.
         for name in (self.a, self.b):
-            _run("netns", "delete", name)
+            ip("netns", "delete", name)
 
     def unplug(self) -> None:
         """The cable is out: b notices at its own end, a only by silence."""
-        _must("-n", self.b, "link", "set", "cable", "down")
+        must("-n", self.b, "link", "set", "cable", "down")
 
     def plug(self) -> None:
-        _must("-n", self.b, "link", "set", "cable", "up")
+        must("-n", self.b, "link", "set", "cable", "up")
 
     def swallow(self) -> None:
         """Packets vanish on their way, in both directions, and nobody is told."""
         for name, other in ((self.a, "b"), (self.b, "a")):
             neighbour = ("neighbour", "replace", self.address[other], "lladdr", "02:00:00:00:00:99", "dev", "cable")
-            _must("-n", name, *neighbour, "nud", "permanent")
+            must("-n", name, *neighbour, "nud", "permanent")
 
     def deliver(self) -> None:
         for name, other in ((self.a, "b"), (self.b, "a")):
-            _must("-n", name, "neighbour", "delete", self.address[other], "dev", "cable")
+            must("-n", name, "neighbour", "delete", self.address[other], "dev", "cable")
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` in an event loop on host a; the processes that it starts are there too."""
-        failure: list[BaseException] = []
+        within(self.a, lambda: asyncio.run(work()))
 
-        def inside() -> None:
-            try:
-                enter(self.a)
-                asyncio.run(work())
-            except BaseException as error:
-                failure.append(error)
 
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join()
-        if failure:
-            raise failure[0]
+def within(name: str, work: Callable[[], None]) -> None:
+    """Do `work` in a thread inside a namespace; the threads and processes that it starts are there too."""
+    failure: list[BaseException] = []
+
+    def inside() -> None:
+        try:
+            enter(name)
+            work()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
 
 
 def enter(name: str) -> None:
@@ -101,11 +106,13 @@ def enter(name: str) -> None:
         os.close(descriptor)
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def ip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs iproute2."""
     return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
 
 
-def _must(*arguments: str) -> None:
-    done = _run(*arguments)
+def must(*arguments: str) -> None:
+    """Runs iproute2, which must succeed."""
+    done = ip(*arguments)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import threading
 from collections.abc import Callable, Sequence
 from typing import Self
 
 import pytest
 
-from tests.chaos.namespaces import enter
+from tests.chaos.namespaces import ip, must, within
 
 _NET = "10.213.78"
 
@@ -24,11 +22,11 @@ class Network:
     def __enter__(self) -> Self:
         if os.geteuid() != 0 or shutil.which("ip") is None:
             pytest.skip("network namespaces need root and iproute2 (apt-get install iproute2)")
-        if (made := _ip("netns", "add", self._switch)).returncode:
+        if (made := ip("netns", "add", self._switch)).returncode:
             pytest.skip(f"network namespaces cannot be made here: {made.stderr.strip()}")
         try:
-            _must("-n", self._switch, "link", "add", "switch", "type", "bridge")
-            _must("-n", self._switch, "link", "set", "switch", "up")
+            must("-n", self._switch, "link", "add", "switch", "type", "bridge")
+            must("-n", self._switch, "link", "set", "switch", "up")
             for name in self._numbers:
                 self._add(name)
         except BaseException:
@@ -48,50 +46,27 @@ class Network:
 
     def cut(self, name: str) -> None:
         """The host's cable is out at the switch: it only notices by silence."""
-        _must("-n", self._switch, "link", "set", f"port{self._numbers[name]}", "down")
+        must("-n", self._switch, "link", "set", f"port{self._numbers[name]}", "down")
 
     def mend(self, name: str) -> None:
-        _must("-n", self._switch, "link", "set", f"port{self._numbers[name]}", "up")
+        must("-n", self._switch, "link", "set", f"port{self._numbers[name]}", "up")
 
     def run(self, name: str, work: Callable[[], None]) -> None:
         """Does `work` on that host, and so all that it starts, threads and processes."""
-        failure: list[BaseException] = []
-
-        def inside() -> None:
-            try:
-                enter(self._space(name))
-                work()
-            except BaseException as error:
-                failure.append(error)
-
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join()
-        if failure:
-            raise failure[0]
+        within(self._space(name), work)
 
     def _add(self, name: str) -> None:
         space, port = self._space(name), f"port{self._numbers[name]}"
-        _must("netns", "add", space)
-        _must("link", "add", port, "netns", self._switch, "type", "veth", "peer", "name", "eth0", "netns", space)
-        _must("-n", self._switch, "link", "set", port, "master", "switch", "up")
-        _must("-n", space, "address", "add", f"{self.address(name)}/24", "dev", "eth0")
-        _must("-n", space, "link", "set", "eth0", "up")
-        _must("-n", space, "link", "set", "lo", "up")
+        must("netns", "add", space)
+        must("link", "add", port, "netns", self._switch, "type", "veth", "peer", "name", "eth0", "netns", space)
+        must("-n", self._switch, "link", "set", port, "master", "switch", "up")
+        must("-n", space, "address", "add", f"{self.address(name)}/24", "dev", "eth0")
+        must("-n", space, "link", "set", "eth0", "up")
+        must("-n", space, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
         for space in (*map(self._space, self._numbers), self._switch):
-            _ip("netns", "delete", space)
+            ip("netns", "delete", space)
 
     def _space(self, name: str) -> str:
         return f"velesio-{os.getpid()}-{name}"
-
-
-def _ip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
-
-
-def _must(*arguments: str) -> None:
-    done = _ip(*arguments)
-    if done.returncode:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
