@@ -52,6 +52,25 @@ async def test_many_jobs_share_one_stream(broker) -> None:
             assert await answer == [Delta(f"{number}"), done(f"{number}")]
 
 
+async def test_a_defect_in_reading_is_not_the_end(broker, monkeypatch) -> None:
+    """Whatever is raised for one message, the inbox asks for the next."""
+    async with serving(broker) as gateway, working(broker) as worker:
+        deliver, failed = gateway.inbox._deliver, asyncio.Event()
+
+        def once(body: bytes) -> None:
+            if failed.is_set():
+                return deliver(body)
+            failed.set()
+            raise TypeError
+
+        monkeypatch.setattr(gateway.inbox, "_deliver", once)
+        await broker.command("XADD", broker.keys.replies(gateway.name), "*", "m", b"")
+        answer = asyncio.create_task(gateway.ask(gateway.job()))
+        await failed.wait()
+        await worker.leases.settle(await worker.one(), done("x"))
+        assert await answer == [done("x")]
+
+
 async def test_a_watch_ends_at_its_deadline(broker) -> None:
     """If nothing final comes, not even from the broker, the watch raises DeadlineExceeded by itself."""
     async with serving(broker) as gateway:

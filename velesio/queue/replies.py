@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -219,6 +219,9 @@ class Inbox:
                 await self._line.connect()
             except OUTAGES:
                 pause = self._pause()
+            except Exception:  # without this connection no answer ever comes
+                log.exception("the inbox cannot connect")
+                pause = self._pause()
             else:
                 break
         self._ask_for_more()
@@ -245,15 +248,21 @@ class Inbox:
                 self._reader = spawn(self._reach(self._pause()), "inbox")
             return
         self._failures = 0
-        for identity, fields in next(iter(answer.values())) if answer else ():
+        try:
+            self._read(next(iter(answer.values())) if answer else ())
+        except Exception:  # a defect in reading one message must not silence all later ones
+            log.exception("a message could not be read")
+        # Whoever got something goes first: asking for more takes a while.
+        asyncio.get_running_loop().call_soon(self._ask_for_more)
+
+    def _read(self, entries: Iterable[tuple[bytes, list[bytes]]]) -> None:
+        for identity, fields in entries:
             self._last = identity
             self._deliver(fields[1])
             self._read_bytes += len(fields[1])
         if self._read_bytes > _TRIM:
             self._read_bytes = 0
             self._errand(self._broker.command("XTRIM", self._key, "MINID", self._last))
-        # Whoever got something goes first: asking for more takes a while.
-        asyncio.get_running_loop().call_soon(self._ask_for_more)
 
     def _deliver(self, body: bytes) -> None:
         for note in wire.read_message(body):
