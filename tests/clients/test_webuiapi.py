@@ -35,7 +35,10 @@ def painting() -> Iterator[Server]:
     tiny.write(folder / "checkpoints" / "tiny.safetensors")
     tiny.furnish(folder)
     torch.manual_seed(2)
-    tiny.save(folder / "upscalers" / "sharp.safetensors", esrgan.Compact(8, 2, 2, 3).state_dict())
+    tiny.save(
+        folder / "upscalers" / "sharp.safetensors",
+        esrgan.Compact(features=8, layers=2, scale=2, channels=3).state_dict(),
+    )
     (folder / "styles.csv").write_text("name,prompt,negative_prompt\nink,ink drawing of {prompt},colour\n")
     server = Server(
         "all",
@@ -165,7 +168,7 @@ def test_several_pictures_are_enlarged(api: webuiapi.WebUIApi) -> None:
     for one, image in zip(given, made.images, strict=True):
         alone = api.extra_single_image(one, upscaling_resize=2, upscaler_1="Lanczos")
         assert (pixels(image) == pixels(alone.image)).all()
-    with pytest.raises(RuntimeError, match="could not find upscaler named 'Sharpest'"):
+    with pytest.raises(RuntimeError, match=r"could not find upscaler named .*Sharpest"):
         api.extra_single_image(given[0], upscaler_1="Sharpest")
     with pytest.raises(RuntimeError, match="501"):
         api.extra_single_image(given[0], gfpgan_visibility=1)
