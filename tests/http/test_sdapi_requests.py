@@ -353,7 +353,8 @@ def test_a_sheet_of_all_pictures_comes_where_they_would_be_saved() -> None:
 
 def test_a_settled_request_needs_nobody() -> None:
     """Options that were stored, styles and leniency stand in it, so that it gives the same job to whoever reads it."""
-    raw = {"prompt": "a fox", "seed": 1, "subseed": 2, "styles": ["ink"], "override_settings": {"eta_ddim": 0.5}}
+    raw = {"prompt": "a fox", "seed": 1, "subseed": 2, "steps": 40, "styles": ["ink"]}
+    raw |= {"override_settings": {"eta_ddim": 0.5}}
     stored = {"CLIP_stop_at_last_layers": 2, "sd_model_checkpoint": "m", "eta_ddim": 0.25}
     kept = settled("txt2img", raw, stored, STYLES, lenient=True)
     direct = read("txt2img", {"lenient": True} | raw, stored, STYLES)
@@ -368,6 +369,8 @@ def test_as_one_job_iterations_are_one_batch() -> None:
     """With the pictures of all of them."""
     found = read_one("txt2img", {"prompt": "a fox", "seed": 5, "subseed": 1, "batch_size": 2, "n_iter": 3}).params
     assert [(each.seed, each.batch) for each in found] == [(5, 6)]
+    opened = read_one("txt2img", {"subseed_strength": 0.5}).params[0]
+    assert (opened.seed, opened.variation.seed) == (-1, -1)
     with pytest.raises(Unsupported, match="sheet"):
         read_one("txt2img", {"prompt": "a|b", "script_name": "prompt matrix"})
 

@@ -124,8 +124,15 @@ def read_one(kind: Kind, raw: Mapping[str, Any]) -> Asked:
         raise Unsupported("what draws a sheet of pictures is not made in the background; leave script_name out")
     # What a job says in the background is kept until somebody reads it, so that there are few previews.
     every = max(first.preview_every, -(-first.steps // _FEW)) if first.preview_every else 0
-    whole = msgspec.structs.replace(first, batch=count, preview_every=every)
+    # Seeds that are left open stay so: whoever reads the body once more, for the answer, asks for the same.
+    seed, subseed = (number if asked.values[name] >= 0 else -1 for name, number in _seeds_of(first))
+    varied = msgspec.structs.replace(first.variation, seed=subseed)
+    whole = msgspec.structs.replace(first, batch=count, preview_every=every, seed=seed, variation=varied)
     return msgspec.structs.replace(asked, models=asked.models[:1], params=(whole,))
+
+
+def _seeds_of(image: Image) -> tuple[tuple[str, int], tuple[str, int]]:
+    return ("seed", image.seed), ("subseed", image.variation.seed)
 
 
 def settled(
@@ -282,7 +289,7 @@ def _enlarged(image: Image, values: Mapping[str, Any]) -> Image:
 
 def _redrawn(image: Image, values: Mapping[str, Any], options: Mapping[str, Any]) -> Image:
     if not values["init_images"]:
-        raise InitImageMissing
+        raise InitImageMissing(param="init_images")
     files = tuple(decoded(each, f"init_images[{index}]") for index, each in enumerate(values["init_images"]))
     return msgspec.structs.replace(
         image,

@@ -103,7 +103,8 @@ def fault(loc: list[str | int], said: str, kind: str) -> Unprocessable:
 def faults(found: list[dict[str, Any]]) -> Unprocessable:
     """The refusal of several."""
     places = ", ".join(".".join(map(str, each["loc"])) for each in found)
-    return Unprocessable(f"{places}: {found[0]['msg']}", details={"detail": found})
+    inner = ".".join(map(str, found[0]["loc"][1:]))
+    return Unprocessable(f"{places}: {found[0]['msg']}", param=inner or None, details={"detail": found})
 
 
 def parse(body: bytes) -> dict[str, Any]:
