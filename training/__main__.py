@@ -41,7 +41,8 @@ class Plan:
     """Steps of each picture that is looked at."""
     extra_pictures: int
     extra_steps: int
-    """Of the adapter, the control and the concept, each."""
+    """Of the adapter and the concept, each."""
+    control_steps: int
 
 
 FULL = Plan(
@@ -53,6 +54,7 @@ FULL = Plan(
     sampling=20,
     extra_pictures=2000,
     extra_steps=600,
+    control_steps=1600,
 )
 QUICK = Plan(
     pictures=48,
@@ -63,6 +65,7 @@ QUICK = Plan(
     sampling=1,
     extra_pictures=16,
     extra_steps=2,
+    control_steps=2,
 )
 SIDE = 64
 
@@ -88,7 +91,8 @@ def extras(folder: Path, pipeline: StableDiffusionPipeline, out: Path, plan: Pla
     """Trains what can be put onto the checkpoint: a style, a control and a concept."""
     measures = {"pictures": plan.extra_pictures, "steps": plan.extra_steps}
     train_adapter(folder, pipeline, out / "loras" / "outline.safetensors", style="outline", **measures)
-    train_control(folder, pipeline, out / "controlnet" / f"{NAME}-canny.safetensors", **measures)
+    steps = {**measures, "steps": plan.control_steps}
+    train_control(folder, pipeline, out / "controlnet" / f"{NAME}-canny.safetensors", **steps)
     train_concept(folder, pipeline, out / "embeddings" / "night.safetensors", **measures)
 
 
