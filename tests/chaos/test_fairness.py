@@ -10,7 +10,8 @@ from tests.chaos.conftest import MakeBroker
 from tests.chaos.stream import asks
 from tests.end_to_end.process import Start
 
-KEYS = 'keys=[{name="a", token="key-of-a", tenant="A"}, {name="b", token="key-of-b", tenant="B"}]'
+FREE = "limits={requests=0, concurrent=0}"
+KEYS = f'keys=[{{name="a", token="key-of-a", tenant="A", {FREE}}}, {{name="b", token="key-of-b", tenant="B", {FREE}}}]'
 MANY, FEW, AMONG = 1000, 10, 40
 
 

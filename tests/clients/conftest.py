@@ -15,7 +15,9 @@ from tests.end_to_end.process import Server
 def velesio() -> Iterator[Server]:
     """A server process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    server = Server("all", folder, "backends.llama.pooling=mean")
+    server = Server(
+        "all", folder, "backends.llama.pooling=mean", "backends.llama.speculation=off"
+    )  # guesses are told of
     try:
         yield server.ready()
     finally:

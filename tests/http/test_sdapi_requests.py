@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.http.conftest import ANYTHING
@@ -359,7 +359,11 @@ def test_a_settled_request_needs_nobody() -> None:
     kept = settled("txt2img", raw, stored, STYLES, lenient=True)
     direct = read("txt2img", {"lenient": True} | raw, stored, STYLES)
     later = read_one("txt2img", kept)
-    assert (later.params, later.models) == (direct.params, direct.models)
+    [asked], [known] = later.params, direct.params
+    assert later.models == direct.models
+    # In the background a picture is shown a few times only.
+    assert asked.preview_every == max(-(-asked.steps // 4), known.preview_every)
+    assert msgspec.structs.replace(asked, preview_every=known.preview_every) == known
     assert later.params[0].lenient
     again = settled("txt2img", kept, {}, {}, lenient=False)
     assert read_one("txt2img", again).params == later.params
@@ -392,6 +396,7 @@ def test_no_body_breaks_the_reader(kind: Kind, data: st.DataObject) -> None:
         read(kind, BASE[kind] | body, {})
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(raw=st.dictionaries(st.sampled_from(sorted(DEFAULTS)), ANYTHING, max_size=4))
 def test_no_option_breaks_the_reader(raw: dict[str, Any]) -> None:
     """What was accepted can be used by every request after."""

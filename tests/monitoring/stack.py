@@ -95,6 +95,9 @@ class Stack:
 
     def __enter__(self) -> Self:
         self._ends.callback(shutil.rmtree, self.folder)
+        load = threading.Thread(target=self._load)
+        # After the servers have ended: a request that none of them answers would be waited for.
+        self._ends.callback(lambda: load.ident and load.join())
         self.broker = self._run(
             *("redis-server", "--port", str(self._redis), "--save", "", "--maxmemory", "200mb"), port=self._redis
         )
@@ -105,9 +108,7 @@ class Stack:
         for server in (*self.workers, real, self.gateway):
             server.ready()
         self._start_exporters()
-        load = threading.Thread(target=self._load)
         load.start()
-        self._ends.callback(load.join)
         self._ends.callback(self._ended.set)
         return self
 

@@ -27,8 +27,8 @@ def test_cards_say_what_there_is(furnished: Path) -> None:
         False,
     )
     assert "style" in card.meta["loras"]
-    assert card.meta["controls"] == ["edges", "edges-diffusers"]
-    assert (card.meta["vaes"], card.meta["embeddings"], card.meta["upscalers"]) == (["soft"], ["sparkle"], [])
+    assert card.meta["controls"] == ["edges", "edges-diffusers", "velesio-demo-canny"]
+    assert (card.meta["vaes"], card.meta["embeddings"], card.meta["upscalers"]) == (["soft"], ["night", "sparkle"], [])
     assert msgspec.json.decode(msgspec.json.encode(card), type=ModelCard) == card
 
 
