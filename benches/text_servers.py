@@ -82,6 +82,7 @@ def _settings(machine: Machine, port: int) -> list[str]:
     settings = {
         "server.port": port,
         "log.level": "warning",
+        "worker.models": '["smollm2*"]',  # the demo image model would load beside the measurement
         "backends.llama.slots": machine.slots,
         "backends.llama.context": machine.context,
         "backends.llama.batch": machine.batch,
