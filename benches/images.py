@@ -150,7 +150,7 @@ def versions() -> dict[str, str]:
     import diffusers  # noqa: PLC0415 - slow
     import torch  # noqa: PLC0415
 
-    return {"torch": torch.__version__, "diffusers": diffusers.__version__}
+    return {"torch": str(torch.__version__), "diffusers": diffusers.__version__}
 
 
 def measure(folder: Path, plan: Plan, names: Sequence[str]) -> tuple[list[Row], list[float], str]:
