@@ -57,12 +57,16 @@ function reveal(made, title) {
   say($("#once-title"), title);
   say($("#secret"), made.key);
   const take = button("Copy", () => copy(made.key, take), { kind: "main", glyph: "copy" });
-  fill($("#once-actions"), take, button("I have it", () => once.close()));
+  fill($("#once-actions"), take, button("I have it", () => { forget(); once.close(); }));
   once.showModal();
 }
 
-// Not even the page's own memory keeps it.
-once.addEventListener("close", () => { say($("#secret"), ""); fill($("#once-actions")); });
+// Not even the page keeps it: at once by the button; by Escape with the event, which comes a moment later.
+function forget() {
+  say($("#secret"), "");
+  fill($("#once-actions"));
+}
+once.addEventListener("close", forget);
 
 function row(first) {
   const [state, tenant, scopes, models, made, ends, actions] = ["", "", "", "", "", "", "actions"].map((kind) => h("td", { class: kind }));
