@@ -20,6 +20,7 @@ from velesio.jobs import (
     Event,
     Failed,
     Final,
+    Image,
     ImageResult,
     Job,
     Result,
@@ -296,9 +297,9 @@ class Worker:
         metrics.child(metrics.job_seconds, job.model, outcome).observe(seconds)
         _trace(job, outcome, seconds)
         if isinstance(final, Completed):
-            _measure(job.model, final.result)
-        if isinstance(final, Completed) and isinstance(final.result, TextResult):
-            self.residency.count(job.model, final.result)
+            _measure(job, final.result)
+            if isinstance(final.result, TextResult):
+                self.residency.count(job.model, final.result)
         log.info("job ended", job_id=job.id, model=job.model, outcome=outcome, seconds=round(seconds, 3))
         await self._forget(held)
 
@@ -377,8 +378,9 @@ def _trace(job: Job, outcome: str, seconds: float) -> None:
         tracing.record("engine", job.trace, taken, attributes=ended, ok=outcome != "failed")
 
 
-def _measure(model: str, result: Result) -> None:
+def _measure(job: Job, result: Result) -> None:
     """What a settled job adds to the metrics of its model."""
+    model = job.model
     if isinstance(result, TextResult):
         usage, timings = result.usage, result.timings
         metrics.child(metrics.prompt_tokens, model).inc(usage.prompt_tokens)
@@ -388,5 +390,5 @@ def _measure(model: str, result: Result) -> None:
         metrics.child(metrics.decode_seconds, model).observe(timings.predicted_ms / 1000)
     elif isinstance(result, ImageResult):
         metrics.child(metrics.images, model).inc(len(result.pictures))
-        steps = str(result.facts.get("Steps", 0))
-        metrics.child(metrics.image_steps, model).inc(len(result.pictures) * int(steps) if steps.isdecimal() else 0)
+        if isinstance(job.params, Image):
+            metrics.child(metrics.image_steps, model).inc(len(result.pictures) * job.params.steps)

@@ -16,7 +16,6 @@ from velesio.http.broker_metrics import Scrape
 from velesio.http.wire import json_response
 from velesio.queue.registry import WorkerInfo
 
-READY = {"status": "ready"}
 Gauges = Callable[[], Awaitable[Iterable[Metric]]]
 Reasons = Callable[[], Awaitable[list[str]]]
 
@@ -25,6 +24,18 @@ def exposition(accept: str, broker: Iterable[Metric] = ()) -> web.Response:
     """All metrics of this process, and `broker`'s: Prometheus's text format, or OpenMetrics where `accept` wants it."""
     write, content_type = choose_encoder(accept)
     return web.Response(body=write(Scrape(broker)), headers={"Content-Type": content_type})
+
+
+def alive() -> web.Response:
+    """The event loop runs."""
+    return json_response({"status": "ok"})
+
+
+def readiness(reasons: list[str]) -> web.Response:
+    """Whether requests or jobs should come here, and if not, why."""
+    if reasons:
+        return json_response({"status": "unready", "reasons": reasons}, 503)
+    return json_response({"status": "ready"})
 
 
 def targets(workers: Iterable[WorkerInfo]) -> list[dict[str, Any]]:
@@ -45,11 +56,10 @@ def application(
         return exposition(request.headers.get("Accept", ""), await gauges() if gauges else ())
 
     async def livez(_: web.Request) -> web.Response:
-        return json_response({"status": "ok"})
+        return alive()
 
     async def readyz(_: web.Request) -> web.Response:
-        reasons = await unready()
-        return json_response({"status": "unready", "reasons": reasons}, 503) if reasons else json_response(READY)
+        return readiness(await unready())
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)])

@@ -18,15 +18,12 @@ from velesio.queue.registry import WorkerInfo
 
 async def livez(request: web.Request) -> web.Response:  # noqa: ARG001
     """`/livez`: the event loop runs."""
-    return json_response({"status": "ok"})
+    return monitoring.alive()
 
 
 async def readyz(request: web.Request) -> web.Response:
     """`/readyz`: whether requests should come here, and if not, why."""
-    reasons = await request.app[GATEWAY].unready()
-    if reasons:
-        return json_response({"status": "unready", "reasons": reasons}, 503)
-    return json_response({"status": "ready"})
+    return monitoring.readiness(await request.app[GATEWAY].unready())
 
 
 async def health(request: web.Request) -> web.Response:
