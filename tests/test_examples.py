@@ -2,17 +2,15 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder
 
 ROOT = Path(__file__).parent.parent
 CLIENTS = ROOT / "examples/clients"
@@ -21,9 +19,8 @@ COLOURS = re.compile(r"red|blue|green|yellow", re.IGNORECASE)
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="velesio-"))
-    yield path
-    shutil.rmtree(path)
+    with own_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

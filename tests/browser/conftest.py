@@ -6,7 +6,6 @@ The tests are skipped where chromium or playwright is missing; scripts/test-brow
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.site import start_server
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -45,13 +44,8 @@ def browser() -> Iterator["Browser"]:
 @pytest.fixture(scope="session")
 def server(browser: "Browser") -> Iterator[Server]:
     """SmolLM2, a model that draws, and echo models, which fail when they are told to."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    server = start_server(folder)
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    with own_folder() as folder, running(start_server(folder)) as server:
+        yield server
 
 
 class Watch:

@@ -1,16 +1,13 @@
 """Signing in, and keys that are made, rotated and revoked."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browser.conftest import Watch, visiting
 from tests.browser.site import ECHO, toml
-from tests.end_to_end.process import Server, eventually
+from tests.end_to_end.process import Server, eventually, own_folder, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -23,13 +20,9 @@ GAME = {"name": "game", "token": "game-key", "tenant": "studio"}
 @pytest.fixture(scope="module")
 def locked(browser: "Browser") -> Iterator[Server]:
     """A server that wants keys, one of which has markup for a name."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    server = Server("all", folder, f"models={toml([{'name': ECHO, 'backend': 'echo'}])}", f"keys={toml([BOSS, GAME])}")
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    settings = (f"models={toml([{'name': ECHO, 'backend': 'echo'}])}", f"keys={toml([BOSS, GAME])}")
+    with own_folder() as folder, running(Server("all", folder, *settings)) as server:
+        yield server
 
 
 @pytest.fixture

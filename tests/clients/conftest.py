@@ -1,28 +1,20 @@
 """One real server with the demo model for every client, and the npm packages."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients import node
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 
 
 @pytest.fixture(scope="session")
 def velesio() -> Iterator[Server]:
     """A server process of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    server = Server(
-        "all", folder, "backends.llama.pooling=mean", "backends.llama.speculation=off"
-    )  # guesses are told of
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    settings = ("backends.llama.pooling=mean", "backends.llama.speculation=off")  # guesses are told of
+    with own_folder() as folder, running(Server("all", folder, *settings)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

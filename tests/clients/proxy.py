@@ -34,7 +34,7 @@ def nginx(block: str, upstream: int) -> Iterator[int]:
     block = block.replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
     block = re.sub(r"listen \d+( ssl)?;", f"listen 127.0.0.1:{port};", block)
     folder = Path(tempfile.mkdtemp(prefix="velesio-nginx-"))
-    (folder / "nginx.conf").write_text(_whole(block, folder), encoding="utf-8")
+    (folder / "nginx.conf").write_text(whole(block, folder), encoding="utf-8")
     process = subprocess.Popen([binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"])
     try:
 
@@ -52,7 +52,7 @@ def nginx(block: str, upstream: int) -> Iterator[int]:
         shutil.rmtree(folder)
 
 
-def _whole(block: str, folder: Path) -> str:
+def whole(block: str, folder: Path) -> str:
     """A configuration for one process in a folder of its own."""
     lines = ["daemon off;", "worker_processes 1;", f"pid {folder}/pid;", "error_log stderr;", "events {}"]
     if os.getuid() == 0:

@@ -2,10 +2,7 @@
 
 import base64
 import io
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +12,7 @@ from openai.types import ImagesResponse
 from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 from velesio import picture_text
 from velesio.backends.echo.picture import draw
 
@@ -25,22 +22,20 @@ GREY = tiny.png(np.full((64, 96, 3), 128))
 @pytest.fixture(scope="module")
 def painting() -> Iterator[Server]:
     """A server with two models that draw."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    tiny.write(folder / "tiny.safetensors")
-    server = Server(
-        "all",
-        folder,
-        f"server.models_dir={folder}",
-        'models=[{name="echo", backend="echo", capability="image", aliases=["dall-e-2"]}, '
-        '{name="tiny", backend="diffusion", path="tiny.safetensors", native=64, aliases=["gpt-image-1"]}]',
-        "demo=false",
-        env={"OMP_NUM_THREADS": "1"},
-    )
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    with own_folder() as folder:
+        tiny.write(folder / "tiny.safetensors")
+        with running(
+            Server(
+                "all",
+                folder,
+                f"server.models_dir={folder}",
+                'models=[{name="echo", backend="echo", capability="image", aliases=["dall-e-2"]}, '
+                '{name="tiny", backend="diffusion", path="tiny.safetensors", native=64, aliases=["gpt-image-1"]}]',
+                "demo=false",
+                env={"OMP_NUM_THREADS": "1"},
+            )
+        ) as server:
+            yield server
 
 
 @pytest.fixture

@@ -1,15 +1,12 @@
 """Reasoning as OpenAI's Python client sees it: the demo model with a template that opens each answer's reasoning."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 
 TEMPLATE = """{% for m in messages %}<|im_start|>{{ m.role }}
 {{ m.content.split('</think>')[-1] }}<|im_end|>
@@ -28,15 +25,11 @@ STORY: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def thinker() -> Iterator[Server]:
     """A server whose model reasons as long as it may."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    template = folder / "think.jinja"
-    template.write_text(TEMPLATE)
-    server = Server("all", folder, f"backends.llama.chat_template={template}")
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    with own_folder() as folder:
+        template = folder / "think.jinja"
+        template.write_text(TEMPLATE)
+        with running(Server("all", folder, f"backends.llama.chat_template={template}")) as server:
+            yield server
 
 
 @pytest.fixture

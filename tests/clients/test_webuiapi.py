@@ -5,12 +5,9 @@ import asyncio
 import base64
 import io
 import json
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +18,7 @@ import webuiapi
 from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 from velesio import infotext, picture_text
 from velesio.backends.diffusion import esrgan
 
@@ -31,28 +28,26 @@ SIZE: dict[str, Any] = {"width": 64, "height": 64, "steps": 4, "seed": 7}
 @pytest.fixture(scope="module")
 def painting() -> Iterator[Server]:
     """A server with one model that draws, and files that requests may name."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    tiny.write(folder / "checkpoints" / "tiny.safetensors")
-    tiny.furnish(folder)
-    torch.manual_seed(2)
-    tiny.save(
-        folder / "upscalers" / "sharp.safetensors",
-        esrgan.Compact(features=8, layers=2, scale=2, channels=3).state_dict(),
-    )
-    (folder / "styles.csv").write_text("name,prompt,negative_prompt\nink,ink drawing of {prompt},colour\n")
-    server = Server(
-        "all",
-        folder,
-        f"server.models_dir={folder}",
-        "backends.diffusion.native=64",
-        "demo=false",
-        env={"OMP_NUM_THREADS": "1"},
-    )
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    with own_folder() as folder:
+        tiny.write(folder / "checkpoints" / "tiny.safetensors")
+        tiny.furnish(folder)
+        torch.manual_seed(2)
+        tiny.save(
+            folder / "upscalers" / "sharp.safetensors",
+            esrgan.Compact(features=8, layers=2, scale=2, channels=3).state_dict(),
+        )
+        (folder / "styles.csv").write_text("name,prompt,negative_prompt\nink,ink drawing of {prompt},colour\n")
+        with running(
+            Server(
+                "all",
+                folder,
+                f"server.models_dir={folder}",
+                "backends.diffusion.native=64",
+                "demo=false",
+                env={"OMP_NUM_THREADS": "1"},
+            )
+        ) as server:
+            yield server
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """Eight webuiapi clients with a key each at one server: none sees or stops what is another's."""
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +9,7 @@ import pytest
 import webuiapi
 
 from tests.backends.diffusion import tiny
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 
 CLIENTS = 8
 STOPPED = (2, 5)
@@ -23,23 +20,21 @@ SIZE: dict[str, Any] = {"prompt": "a fox", "width": 64, "height": 64}
 @pytest.fixture(scope="module")
 def painting() -> Iterator[Server]:
     """A server that serves eight keys."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    tiny.write(folder / "checkpoints" / "tiny.safetensors")
-    keys = ", ".join(f'{{name="client{number}", token="{token}"}}' for number, token in enumerate(KEYS))
-    server = Server(
-        "all",
-        folder,
-        f"server.models_dir={folder}",
-        "backends.diffusion.native=64",
-        f"keys=[{keys}]",
-        "demo=false",
-        env={"OMP_NUM_THREADS": "1"},
-    )
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    with own_folder() as folder:
+        tiny.write(folder / "checkpoints" / "tiny.safetensors")
+        keys = ", ".join(f'{{name="client{number}", token="{token}"}}' for number, token in enumerate(KEYS))
+        with running(
+            Server(
+                "all",
+                folder,
+                f"server.models_dir={folder}",
+                "backends.diffusion.native=64",
+                f"keys=[{keys}]",
+                "demo=false",
+                env={"OMP_NUM_THREADS": "1"},
+            )
+        ) as server:
+            yield server
 
 
 class Client:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.clients.proxy import whole
 from tests.end_to_end.process import eventually, free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/nginx/velesio.conf"
@@ -36,15 +37,8 @@ class Proxy:
         }.items():
             assert old in text
             text = text.replace(old, new)
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-        user = "user root;\n" if os.getuid() == 0 else ""
         configuration = folder / "nginx.conf"
-        configuration.write_text(
-            f"{user}daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-            f"http {{\naccess_log off;\n{paths}{text}\n}}\n",
-            encoding="utf-8",
-        )
+        configuration.write_text(whole(text, folder), encoding="utf-8")
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
         assert program, "nginx is missing: scripts/setup --dev installs it as root, else apt-get install nginx"
         self.process = subprocess.Popen([program, "-p", str(folder), "-c", str(configuration), "-e", "stderr"])

@@ -3,15 +3,13 @@ under load, and no answer is lost or wrong."""
 
 import contextlib
 import http.client
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from tests.deploy.load import Load
 from tests.deploy.network import Network
-from tests.end_to_end.process import Server, eventually
+from tests.end_to_end.process import Server, eventually, own_folder
 
 SETTINGS = (
     *('models=[{name="parrot", backend="echo", slots=4, tokens_per_second=60}]', "demo=false"),
@@ -52,9 +50,7 @@ class Installation:
 
 def work(network: Network) -> None:
     """On the gateway's host."""
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
+    with own_folder() as folder, contextlib.ExitStack() as stack:
         site = Installation(network, folder, stack)
         first, second = site.worker("one"), site.worker("two")
         site.gateway.ready()

@@ -5,23 +5,20 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from tests.deploy.proxy import Proxy
-from tests.end_to_end.process import Server, eventually
+from tests.end_to_end.process import Server, eventually, own_folder, running
 
 MODELS = (
     'models=[{name="parrot", backend="echo", slots=8, tokens_per_second=40},'
@@ -58,18 +55,13 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
     settings = ('server.trusted_proxies=["127.0.0.1/32"]', f'keys=[{{name="player", token="{KEY}"}}]', *ALONE)
-    server = Server("all", folder, MODELS, *settings)
-    try:
-        proxy = Proxy(folder, [server.ready().port])
+    with own_folder() as folder, running(Server("all", folder, MODELS, *settings)) as server:
+        proxy = Proxy(folder, [server.port])
         try:
             yield Site(server, proxy)
         finally:
             proxy.close()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
 
 
 def test_tls_and_nothing_without_it(site: Site) -> None:

@@ -1,8 +1,6 @@
 """A rolling restart under load: gateways behind nginx, workers and the broker in turn, and no request fails."""
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pytest
 
 from tests.deploy.load import Load
 from tests.deploy.proxy import Proxy
-from tests.end_to_end.process import Server, eventually, free_port
+from tests.end_to_end.process import Server, eventually, free_port, own_folder
 from tests.monitoring.stack import Program
 
 SETTINGS = (
@@ -26,9 +24,8 @@ SETTINGS = (
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="velesio-"))
-    yield path
-    shutil.rmtree(path)
+    with own_folder() as path:
+        yield path
 
 
 def test_everything_is_restarted_and_no_request_fails(folder: Path) -> None:

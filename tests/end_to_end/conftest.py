@@ -4,20 +4,18 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.process import Server, Start, eventually, free_port
+from tests.end_to_end.process import Server, Start, eventually, free_port, own_folder, running
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="velesio-"))
-    yield path
-    shutil.rmtree(path)
+    with own_folder() as path:
+        yield path
 
 
 @pytest.fixture
@@ -39,13 +37,8 @@ def start(request: pytest.FixtureRequest, folder: Path) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """One server with the demo model for the tests that only ask it."""
-    path = Path(tempfile.mkdtemp(prefix="velesio-"))
-    server = Server("all", path)
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(path)
+    with own_folder() as path, running(Server("all", path)) as server:
+        yield server
 
 
 @pytest.fixture(params=["valkey", "redis"])

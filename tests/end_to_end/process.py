@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -140,6 +141,22 @@ class Server:
                         process.kill()
                 self.process.wait(10)
         self.output.close()
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """A new folder, gone at the end of the block; its path is short enough for a socket, unlike that of `tmp_path`."""
+    with tempfile.TemporaryDirectory(prefix="velesio-") as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server that was started: ready in the block, ended after it."""
+    try:
+        yield server.ready()
+    finally:
+        server.close()
 
 
 def free_port() -> int:

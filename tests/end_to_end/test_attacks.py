@@ -8,10 +8,8 @@ import contextlib
 import gzip
 import io
 import json
-import shutil
 import socket
 import struct
-import tempfile
 import threading
 import time
 import zipfile
@@ -22,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 
 KEY = "attack-test-key-0123456789"
 PROMPT = "zanzibar quokka marmalade"
@@ -61,27 +59,27 @@ asked: list[str] = []
 
 @pytest.fixture(scope="module")
 def victim() -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="velesio-"))
-    server = Server(
-        "all",
-        folder,
-        'models=[{name="parrot", backend="echo"}]',
-        f'keys=[{{name="game", token="{KEY}", limits={{requests=0, concurrent=0}}}}]',
-        "log.level=debug",
-        "server.header_timeout=0.7",
-        "server.body_timeout=0.7",
-        "ports.llamacpp=0",
-        "ports.sdapi=0",
-        'fetch.hosts=["*:*"]',
-        'webhooks.hosts=["*:*"]',
-        f"webhooks.secret={SECRET}",
-        "webhooks.attempts=1",
-    )
-    try:
-        yield server.ready()
-    finally:
-        server.close()
-        shutil.rmtree(folder)
+    with (
+        own_folder() as folder,
+        running(
+            Server(
+                "all",
+                folder,
+                'models=[{name="parrot", backend="echo"}]',
+                f'keys=[{{name="game", token="{KEY}", limits={{requests=0, concurrent=0}}}}]',
+                "log.level=debug",
+                "server.header_timeout=0.7",
+                "server.body_timeout=0.7",
+                "ports.llamacpp=0",
+                "ports.sdapi=0",
+                'fetch.hosts=["*:*"]',
+                'webhooks.hosts=["*:*"]',
+                f"webhooks.secret={SECRET}",
+                "webhooks.attempts=1",
+            )
+        ) as server,
+    ):
+        yield server
 
 
 @pytest.fixture(autouse=True)
