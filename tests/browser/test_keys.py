@@ -106,6 +106,7 @@ def test_a_key_is_made_rotated_and_revoked(visit: tuple["Page", Watch], locked: 
     page.get_by_label("Pictures").uncheck()
     page.get_by_label("Ends after").select_option("30 days")
     page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("heading", name="Keep this key").wait_for()
     key = page.locator("#secret").inner_text()
     assert key.startswith("vk_")
     assert asks(locked, key) == 200
