@@ -1,5 +1,7 @@
 """What operators may see of jobs."""
 
+import time
+
 from tests.queue.worker import done, text, working
 from velesio.jobs import Failed
 from velesio.queue import facts
@@ -17,7 +19,7 @@ async def test_a_timeline_tells_each_attempt(connect) -> None:
         await worker.leases.settle(await worker.one(), Failed("out_of_memory", "second", retry=True))
         assert await queue.requeue(job.id)
         lease = await worker.one()
-        lease.spoke = lease.began + 0.001
+        lease.spoke = time.monotonic()
         await worker.leases.settle(lease, done())
     record = await queue.record(job.id)
     line = facts.timeline(record)

@@ -46,8 +46,8 @@ class Lease(Struct, eq=False):
 
     @property
     def silence(self) -> int | str:
-        """Milliseconds from the lease to the first text; empty while there is none."""
-        return round((self.spoke - self.began) * 1000) if self.spoke else ""
+        """Whole milliseconds from the lease to the first text, never past the end; empty while there is none."""
+        return int((self.spoke - self.began) * 1000) if self.spoke else ""
 
     @property
     def alone(self) -> bool:
