@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "infotext": set(),
     "picture_text": set(),
     "pixels": set(),
-    "jobs": set(),
+    "jobs": {"jobs"},
     "errors": set(),
     "metrics": set(),
 }
