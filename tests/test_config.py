@@ -75,6 +75,9 @@ def test_environment_over_file_and_set_over_both(tmp_path: Path) -> None:
         ("", ("blobs.store=disk",), "blobs.store"),
         ("", ("server.port",), "write it as section.key=value"),
         ("[server\n", (), "config.toml: "),
+        ("[monitoring]\nhosts = 1", (), "monitoring.hosts: there is no such option.*did you mean host"),
+        ('[[keys]]\nname = "a"\nlimits = {request = 1}', (), r"keys\[0\].limits.request:.*did you mean requests"),
+        ('[limits.models."a"]\nimage = 1', (), r"limits.models\[...\].image:.*did you mean images"),
         ('[[keys]]\nname = "a"', (), r"keys\[0\]: give either token or sha256"),
         (
             '[[keys]]\nname = "a"\ntoken = "${env:NOPE}"',

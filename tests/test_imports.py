@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "backends.diffusion": TEXTS | {"backends.diffusion", "backends.base", "jobs", "errors"},
     "backends.llama": {"pixels", "backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
     "dialects": {"dialects", "jobs"},
-    "config": {"errors"},
+    "config": {"config", "errors"},
     "table": set(),
     "states": set(),
     "comments": set(),

@@ -1,0 +1,65 @@
+"""The configuration: `config.toml`, then the environment, then `--set`; frozen structs, one for each section.
+
+Only the command line and the composition root read a whole `Config`; each part is handed its own section. Every
+option's default and meaning stand in `config.toml` at the root of the repository (a test keeps the two alike).
+"""
+
+from velesio.config.loading import load
+from velesio.config.sections import (
+    AccessSection,
+    BlobSection,
+    Config,
+    Count,
+    DownloadSection,
+    FetchSection,
+    KeySection,
+    Limits,
+    LimitsSection,
+    LogSection,
+    ModelSection,
+    MonitoringSection,
+    Port,
+    PortsSection,
+    PositiveInt,
+    QueueSection,
+    RedisSection,
+    Scope,
+    SdapiSection,
+    Seconds,
+    Section,
+    ServerSection,
+    SessionSection,
+    TracingSection,
+    WebhookSection,
+    WorkerSection,
+)
+
+__all__ = [
+    "AccessSection",
+    "BlobSection",
+    "Config",
+    "Count",
+    "DownloadSection",
+    "FetchSection",
+    "KeySection",
+    "Limits",
+    "LimitsSection",
+    "LogSection",
+    "ModelSection",
+    "MonitoringSection",
+    "Port",
+    "PortsSection",
+    "PositiveInt",
+    "QueueSection",
+    "RedisSection",
+    "Scope",
+    "SdapiSection",
+    "Seconds",
+    "Section",
+    "ServerSection",
+    "SessionSection",
+    "TracingSection",
+    "WebhookSection",
+    "WorkerSection",
+    "load",
+]
