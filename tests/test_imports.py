@@ -10,8 +10,6 @@ import pytest
 ROOT = Path(__file__).parent.parent / "velesio"
 
 LEAVES = {"jobs", "errors", "config", "metrics", "states", "tracing"}
-TEXTS = {"comments", "infotext", "picture_text", "pixels"}
-"""What prompts and files of pictures say: standard library only, for workers and gateways."""
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
@@ -43,7 +41,7 @@ MAY_IMPORT = {
     "pulls": {"config", "downloads", "errors"},
     "downloads": {"errors"},
     "tracing": {"errors", "config"},
-    "http": LEAVES | TEXTS | {"http", "queue", "backends.base", "dialects", "downloads", "pulls"},
+    "http": LEAVES | {"pictures", "http", "queue", "backends.base", "dialects", "downloads", "pulls"},
     "worker": LEAVES | {"queue", "residency", "engines", "backends.base"},
     "queue": LEAVES | {"queue", "backends.base"},
     "residency": LEAVES | {"engines", "backends.base"},
@@ -51,16 +49,13 @@ MAY_IMPORT = {
     "backends.plugins": {"backends.base", "errors"},
     "backends.base": {"jobs", "errors"},
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
-    "backends.diffusion": TEXTS | {"backends.diffusion", "backends.base", "jobs", "errors"},
-    "backends.llama": {"pixels", "backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
+    "backends.diffusion": {"pictures", "backends.diffusion", "backends.base", "jobs", "errors"},
+    "backends.llama": {"pictures", "backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
     "dialects": {"dialects", "jobs"},
     "config": {"config", "errors"},
     "table": set(),
     "states": set(),
-    "comments": set(),
-    "infotext": set(),
-    "picture_text": set(),
-    "pixels": set(),
+    "pictures": {"pictures"},
     "jobs": {"jobs"},
     "errors": set(),
     "metrics": set(),

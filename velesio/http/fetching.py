@@ -17,7 +17,7 @@ from velesio.config import FetchSection
 from velesio.errors import BadRequest, Forbidden
 from velesio.http.addresses import allowed
 from velesio.http.outbound import Outbound, public_reason
-from velesio.pixels import PICTURES
+from velesio.pictures.pixels import PICTURES
 
 OPTION = "fetch.hosts"
 MOST = 16

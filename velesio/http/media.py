@@ -11,7 +11,7 @@ from velesio.backends.base import ModelCard
 from velesio.errors import BodyTooLarge, Unsupported
 from velesio.http.wire import bad_field
 from velesio.jobs import Chat, Completion, Embed, Params, Render
-from velesio.pixels import pixels_of
+from velesio.pictures.pixels import pixels_of
 
 MOST = 64
 """Of one prompt."""

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from velesio import comments, infotext
 from velesio.errors import NotFound, Unsupported
 from velesio.http import sdapi_options, sdapi_plots, sdapi_redrawing, sdapi_scripts, sdapi_styles
 from velesio.http.fields import refuse
@@ -19,6 +18,7 @@ from velesio.http.sdapi_styles import StylesByName
 from velesio.http.sdapi_values import read as read_values
 from velesio.http.wire import bad_field
 from velesio.jobs import Hires, Image, Inpaint, Solving, Variation
+from velesio.pictures import comments, infotext
 
 _SEEDS = 4294967294
 """Seeds that are drawn lie below this."""

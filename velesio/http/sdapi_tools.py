@@ -5,7 +5,6 @@ from typing import Any, NoReturn
 import msgspec
 from aiohttp import web
 
-from velesio import infotext, picture_text
 from velesio.errors import Unprocessable, Unsupported
 from velesio.http.fields import Fields, of
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
@@ -13,6 +12,7 @@ from velesio.http.sdapi import body_of
 from velesio.http.sdapi_pictures import decoded
 from velesio.http.sdapi_values import read
 from velesio.http.wire import json_response
+from velesio.pictures import infotext, picture_text
 
 
 class PngInfo(msgspec.Struct):

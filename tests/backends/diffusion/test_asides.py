@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import ImageFont
+from velesio.pictures import picture_text
 
 from tests.backends.diffusion import tiny
 from tests.backends.diffusion.conftest import Studio
-from velesio import picture_text
 from velesio.backends.diffusion import enlarging, esrgan, sheet
 from velesio.backends.diffusion.sizes import Size
 from velesio.jobs import Cancelled, Completed, Detect, Enlarge, Failed, Image, ImageResult, Progress, Sheet

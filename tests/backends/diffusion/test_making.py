@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image as Pil
+from velesio.pictures import infotext, picture_text
 
 from tests.backends.diffusion import tiny
 from tests.backends.diffusion.conftest import Studio, found
-from velesio import infotext, picture_text
 from velesio.jobs import Hires, Image, Inpaint, Loopback, Mosaic, Outpaint, Variation
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from velesio import picture_text
 from velesio.backends.diffusion.masks import Picture
 from velesio.errors import BadRequest
+from velesio.pictures import picture_text
 
 Plane = NDArray[np.float32]
 

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from velesio import picture_text
 from velesio.backends.diffusion import canvas, upscale
 from velesio.backends.diffusion.masks import Picture
 from velesio.backends.diffusion.models import Models
 from velesio.backends.diffusion.sizes import Size
 from velesio.errors import BadRequest
 from velesio.jobs import Enlarge
+from velesio.pictures import picture_text
 
 KEY = "postprocessing"
 """The PNG keyword under which A1111 says what was done to a picture."""

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import velesio
-from velesio import infotext
 from velesio.jobs import Hires, Image, Inpaint
+from velesio.pictures import infotext
 
 if TYPE_CHECKING:
     from velesio.backends.diffusion.request import Request

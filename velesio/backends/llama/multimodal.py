@@ -24,7 +24,7 @@ from velesio.backends.llama.binding import NO_ROOM, OK, Context, Model, last_wor
 from velesio.backends.llama.options import Options, default_threads
 from velesio.errors import BadRequest, JobFailed, ModelLoadFailed, Unsupported
 from velesio.jobs import Chat
-from velesio.pixels import pixels_of
+from velesio.pictures.pixels import pixels_of
 
 MARKER = "<__media__>"
 """Stands for the next file in a prompt."""

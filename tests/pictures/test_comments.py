@@ -1,6 +1,6 @@
 """Comments in prompts."""
 
-from velesio import comments
+from velesio.pictures import comments
 
 
 def test_comments_end_with_their_lines():

@@ -4,8 +4,7 @@ import struct
 import zlib
 
 import pytest
-
-from velesio.pixels import pixels_of
+from velesio.pictures.pixels import pixels_of
 
 
 def png(width: int, height: int, color: tuple[int, int, int] = (255, 0, 0)) -> bytes:
