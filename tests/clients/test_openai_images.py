@@ -10,11 +10,11 @@ import openai
 import pytest
 from openai.types import ImagesResponse
 from PIL import Image as Pil
-from velesio.pictures import picture_text
 
 from tests.backends.diffusion import tiny
 from tests.end_to_end.process import Server, own_folder, running
 from velesio.backends.echo.picture import draw
+from velesio.pictures import picture_text
 
 GREY = tiny.png(np.full((64, 96, 3), 128))
 

@@ -16,11 +16,11 @@ import requests
 import torch
 import webuiapi
 from PIL import Image as Pil
-from velesio.pictures import infotext, picture_text
 
 from tests.backends.diffusion import tiny
 from tests.end_to_end.process import Server, own_folder, running
 from velesio.backends.diffusion import esrgan
+from velesio.pictures import infotext, picture_text
 
 SIZE: dict[str, Any] = {"width": 64, "height": 64, "steps": 4, "seed": 7}
 

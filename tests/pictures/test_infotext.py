@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from velesio.pictures import infotext
 
 PARAMETERS = {"Seed": 7, "Steps": 20, "Sampler": "DPM++ 2M", "CFG scale": 7.0, "Size": "64x96", "Version": "v1"}

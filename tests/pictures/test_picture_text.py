@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
+
 from velesio.pictures import picture_text
 
 TEXT = "ein Kätzchen, \N{CAT}\nSteps: 20, Sampler: Euler, Seed: 5"

@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import pytest
+
 from velesio.pictures.pixels import pixels_of
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import ImageFont
-from velesio.pictures import picture_text
 
 from tests.backends.diffusion import tiny
 from tests.backends.diffusion.conftest import Studio
 from velesio.backends.diffusion import enlarging, esrgan, sheet
 from velesio.backends.diffusion.sizes import Size
 from velesio.jobs import Cancelled, Completed, Detect, Enlarge, Failed, Image, ImageResult, Progress, Sheet
+from velesio.pictures import picture_text
 
 RANDOM = np.random.default_rng(3)
 PICTURE = tiny.png(RANDOM.integers(0, 255, (24, 40, 3)))

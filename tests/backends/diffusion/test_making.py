@@ -7,11 +7,11 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image as Pil
-from velesio.pictures import infotext, picture_text
 
 from tests.backends.diffusion import tiny
 from tests.backends.diffusion.conftest import Studio, found
 from velesio.jobs import Hires, Image, Inpaint, Loopback, Mosaic, Outpaint, Variation
+from velesio.pictures import infotext, picture_text
 
 
 def mask(left: int = 16, top: int = 16, right: int = 40, bottom: int = 40, size: int = 64) -> bytes:
