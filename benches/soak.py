@@ -1,48 +1,55 @@
-"""The soak: mixed load against a real `--role all` process for some minutes; does it grow, or lose sequences or cells?
+"""The soak: an hour of mixed load on a real `--role all` process and a worker beside it that is killed again and again;
+does anything grow, is anything lost?
 
-After every kind of request has been made once, the idle server is measured; then six clients send what comes to their
-minds, with a sample every two seconds; then the idle server is measured again, and has to show that each of its slots
-still works. The status is 1 if something leaked, an answer was wrong, or the server logged an error.
+After every kind of request has been made once, the idle server is measured; then some clients send what comes to their
+minds, with a sample every five seconds and the broker's keys every minute. Twelve times the load is held until nothing
+runs: what is seen at rest, with the same models loaded, is what the verdicts are made of. The status is 1 if something
+is not flat, an answer was wrong, a job has not ended as it should, or a server logged an error.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
+import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
 import redis.asyncio
 
-from benches import report
-from benches.soak_levels import Levels, families, growth, leaks
-from benches.soak_load import Load
+from benches import report, soak_plot
+from benches.soak_jobs import Ledger, outcomes, unaccounted
+from benches.soak_levels import Levels, Verdict, verdicts, wrong
+from benches.soak_load import Load, Pace
+from benches.soak_servers import CONTEXT, FIRST, FURTHER, PICTURES, SECOND, SLOTS, TOKEN, Victim, furnish, whole
+from benches.soak_watch import Watch
 from benches.text_scenarios import words
-from benches.text_servers import Contestant, Machine, Running, running, velesio
+from benches.text_servers import Machine, Running, running
 from velesio.backends.llama.discovery import demo_file
-from velesio.backends.llama.options import default_threads, may_repack
 from velesio.queue.embedded import find_running
 
-CELLS = "velesio_engine_cells_running"
-"""The metric that counts the cells of running sequences; not checked where the server has none of that name."""
-_MINUTES = 30.0
-_QUICK = 1.0
-_BOUND = 64.0
+_MINUTES = 60.0
+_QUICK = 3.0
+_CORES = 1.0
 _CLIENTS = 6
-_SLOTS = 4
-_CONTEXT = 2048
-_RESULTS = 60
-"""Seconds for which the broker keeps results: else they would be what grows."""
-_EVERY = 2.0
+_RESTS = 12
+_BETWEEN_RESTS = 40.0
+"""Seconds between two rests at least."""
+_EVERY = 5.0
+_KEYS_EVERY = 60.0
+_JOBS_EVERY = 15.0
+_TOLD_EVERY = 30.0
+_BACK = 2.0
+"""Seconds after which a worker that was killed is started again."""
+_LIFE = 100.0
+"""Seconds that it lives at most."""
 _REQUEST = 300.0
-_IDLE = 60.0
-"""Seconds in which everything must have ended when nobody asks any more."""
 
 
 class Soaked(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,17 +58,21 @@ class Soaked(msgspec.Struct, frozen=True, kw_only=True):
     bench: str
     circumstances: report.Circumstances
     minutes: float
-    bound_mib: float
-    start: Levels
-    end: Levels
+    verdicts: list[Verdict]
     samples: list[Levels]
-    mib_per_hour: float
-    grown_mib: float
-    """By the slope, over the time after the caches have filled."""
     done: dict[str, int]
+    """Requests that went as they should, by kind."""
     failed: dict[str, int]
-    skipped: dict[str, str]
-    """Kinds of requests that the server answered with 501."""
+    requests: dict[str, int]
+    """By how they ended, as the clients saw it."""
+    jobs: dict[str, int]
+    """By how they ended, as the broker's records say."""
+    counted: dict[str, int]
+    """Ended jobs, as the broker counted them."""
+    continued: int
+    """Jobs that lost a worker and ended with another."""
+    kills: int
+    leaves: int
     wrong: list[str]
     """Why the status is 1."""
 
@@ -70,10 +81,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that only the soak has."""
     parser.add_argument("--minutes", type=float, metavar="N", help=f"how long (default: {_MINUTES:g})")
     parser.add_argument(
-        "--bound", type=float, default=_BOUND, metavar="MIB", help="growth that is still allowed (default: %(default)g)"
+        "--cores", type=float, default=_CORES, metavar="N", help="cores that the servers take (default: %(default)g)"
     )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw what was seen, as a PNG file")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave logs and data there, which must not exist")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="an option of the server; repeatable"
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="an option of the servers; repeatable"
     )
 
 
@@ -84,157 +97,190 @@ def run(options: argparse.Namespace) -> int:
         print("scripts/soak: the demo model is missing: install velesio[demo]", file=sys.stderr)
         return 1
     minutes = options.minutes or (_QUICK if options.quick else _MINUTES)
+    python = soak_plot.prepare(install=True) if options.plot else None
     around = report.circumstances()
-    machine = Machine(model=str(model), threads=default_threads(), repack=may_repack(), slots=_SLOTS, context=_CONTEXT)
-    further = [f"queue.result_ttl={_RESULTS}", "log.format=json", "backends.llama.pooling=mean", *options.set]
-    contestant = Contestant(
-        name="velesio",
-        command=lambda machine, port: [*velesio(machine, port), *(word for one in further for word in ("--set", one))],
-        health="/readyz",
-    )
-    with tempfile.TemporaryDirectory(prefix="velesio-soak-") as folder:
-        home = Path(folder) / "server"
-        with running(contestant, machine, home) as server:
-            watch = Watch(server, home)
-            load, start, end = asyncio.run(_soak(watch, minutes))
-        errors = _errors(home / "server.log")
-    rate, grown = growth(watch.samples)
-    wrong = [*leaks(start, end, grown, options.bound), *load.failures, *errors]
-    found = Soaked(
-        bench="soak",
-        circumstances=around,
-        minutes=minutes,
-        bound_mib=options.bound,
-        start=start,
-        end=end,
-        samples=watch.samples,
-        mib_per_hour=round(rate, 2),
-        grown_mib=round(grown, 2),
-        done=dict(sorted(load.done.items())),
-        failed=dict(load.failed),
-        skipped=load.skipped,
-        wrong=wrong,
-    )
+    with _folder(options.keep) as home:
+        furnish(home, model)
+        machine = Machine(model=str(model), threads=1, slots=SLOTS, context=CONTEXT)
+        with running(whole(home, options.set), machine, home / "server") as server:
+            soak = asyncio.run(_soaked(server, home, options.set, minutes * 60, options.cores))
+        errors = [*_errors(home / "server" / "server.log"), *_errors(home / "worker.log")]
+    found = soak.found(around, minutes, errors)
     print(as_text(found))
     if options.json:
         report.write(options.json, found)
-    return int(bool(wrong))
+    if python:
+        soak_plot.draw(python, found, options.plot)
+    return int(bool(found.wrong))
 
 
-class Watch:
-    """Reads the levels of a running server."""
+class Soak:
+    """One run of it."""
 
-    def __init__(self, server: Running, folder: Path) -> None:
-        self._folder = folder
-        self._server = server
-        self._began = time.monotonic()
-        self.port = server.port
-        self.samples: list[Levels] = []
+    def __init__(self, load: Load, pace: Pace, watch: Watch, victim: Victim, ledger: Ledger) -> None:
+        self._load = load
+        self._pace = pace
+        self._watch = watch
+        self._victim = victim
+        self._ledger = ledger
+        self._chance = random.Random(1)
+        self._end = 0.0
+        self._counted: Counter[str] = Counter()
 
-    async def sample(self, until: float) -> None:
-        """Every two seconds, until it is time."""
-        while time.monotonic() < until:
-            self.samples.append(await self.levels())
-            await asyncio.sleep(_EVERY)
-
-    def begin(self) -> None:
-        """The load begins."""
-        self._began = time.monotonic()
-
-    async def levels(self, *, keys: bool = False) -> Levels:
-        """Of this moment; `keys`: also those in the broker, which takes a walk through all of them."""
-        metrics, status = await asyncio.to_thread(self._server.metrics), await self._status()
-        process, *children = self._server.family()
-        broker = sum(child.memory_info().rss for child in children if "valkey" in child.name())
-        with process.oneshot():
-            return Levels(
-                seconds=round(time.monotonic() - self._began, 1),
-                memory_mib=round(process.memory_info().rss / 2**20, 2),
-                broker_mib=round(broker / 2**20, 2),
-                threads=process.num_threads(),
-                files=process.num_fds(),
-                keys=await self._keys() if keys else {},
-                sequences=metrics.get("velesio_engine_sequences", 0.0),
-                inflight=metrics.get("velesio_worker_jobs", 0.0),
-                cells=metrics.get(CELLS),
-                pending=status["pending"] + status["active"],
-                jobs=await asyncio.to_thread(self._server.outcomes),
-            )
-
-    async def idle(self) -> Levels:
-        """When nothing waits or runs any more, or when that has taken too long."""
-        end = time.monotonic() + _IDLE
-        while time.monotonic() < end:
-            now = await self.levels()
-            if not (now.pending or now.sequences or now.inflight or now.cells):
-                break
-            await asyncio.sleep(0.2)
-        return await self.levels(keys=True)
-
-    async def _status(self) -> dict[str, int]:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://127.0.0.1:{self.port}/queue/status") as answer,
-        ):
-            found: dict[str, int] = await answer.json()
-            return found
-
-    async def _keys(self) -> dict[str, int]:
-        broker = redis.asyncio.Redis.from_url(await find_running(self._folder / "data"))
-        async with broker:
-            names = [key async for key in broker.scan_iter(count=1000)]
-            async with broker.pipeline(transaction=False) as pipeline:
-                for name in names:
-                    pipeline.pttl(name)
-                lives = await pipeline.execute()
-        return families([(name.decode(), life) for name, life in zip(names, lives, strict=True)])
-
-
-async def _soak(watch: Watch, minutes: float) -> tuple[Load, Levels, Levels]:
-    address = f"http://127.0.0.1:{watch.port}"
-    limits = aiohttp.ClientTimeout(total=_REQUEST)
-    async with aiohttp.ClientSession(address, timeout=limits, connector=aiohttp.TCPConnector(limit=0)) as session:
-        load = Load(session)
-        await load.tour()
-        for kind, words_of in load.skipped.items():
-            print(f"skipped, the server answers 501: {kind}: {words_of}", file=sys.stderr)
-        start = await watch.idle()
-        print(f"start: {_level(start)}", file=sys.stderr)
-        watch.begin()
-        end = time.monotonic() + minutes * 60
+    async def run(self, session: aiohttp.ClientSession, seconds: float) -> None:
+        """Everything from the first request to the last look."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(watch.sample(end))
-            group.create_task(_tell(watch, load, end))
-            group.create_task(load.run(_CLIENTS, lambda: time.monotonic() > end))
-        await watch.idle()
-        await _fill(session, load)
-        return load, start, await watch.idle()
+            notes = group.create_task(self._note_jobs())
+            await self._load.tour()
+            self._watch.begin()
+            await self._rest(session)
+            self._end = time.monotonic() + seconds
+            others = [group.create_task(self._sample()), group.create_task(self._tell())]
+            load = group.create_task(self._load.run(_CLIENTS, self._over))
+            while not self._over():
+                await self._turn(session, max(_BETWEEN_RESTS, seconds / _RESTS))
+            await load
+            for task in others:
+                task.cancel()
+            await self._fill(session)
+            await self._rest(session)
+            notes.cancel()
+        await self._ledger.read()
+        self._counted = await self._ledger.totals()
+
+    def found(self, around: report.Circumstances, minutes: float, errors: Sequence[str]) -> Soaked:
+        """The report; `errors` are those of the logs."""
+        jobs = list(self._ledger.jobs.values())
+        rests = [level for level in self._watch.samples if level.resting]
+        complaints = [
+            *wrong(rests),
+            *unaccounted(jobs, self._counted),
+            *self._load.failures,
+            *self._victim.wrong,
+            *errors,
+        ]
+        return Soaked(
+            bench="soak",
+            circumstances=around,
+            minutes=minutes,
+            verdicts=verdicts(rests),
+            samples=self._watch.samples,
+            done=dict(sorted(self._load.done.items())),
+            failed=dict(self._load.failed),
+            requests=dict(self._load.outcomes),
+            jobs=outcomes(jobs),
+            counted=dict(self._counted),
+            continued=sum(job.crashes > 0 and job.state == "done" for job in jobs),
+            kills=self._victim.kills,
+            leaves=self._victim.leaves,
+            wrong=complaints,
+        )
+
+    def _over(self) -> bool:
+        return time.monotonic() >= self._end
+
+    async def _turn(self, session: aiohttp.ClientSession, seconds: float) -> None:
+        """So much load with a worker that is killed every now and then and leaves at the end; then a rest."""
+        end = min(self._end, time.monotonic() + seconds)
+        while True:
+            self._victim.start()
+            life = _LIFE * self._chance.uniform(0.5, 1.0)
+            await asyncio.sleep(min(life, end - time.monotonic()))
+            if time.monotonic() + _BACK >= end:
+                break
+            self._victim.kill()
+            await asyncio.sleep(_BACK)
+        await self._victim.leave()
+        await self._load.hold()
+        await self._rest(session)
+        self._load.go_on()
+
+    async def _rest(self, session: aiohttp.ClientSession) -> None:
+        """Nothing runs, and the same models are loaded each time: then it is looked at."""
+        await self._watch.idle()
+        for order, model in (("unload", SECOND), ("unload", FURTHER), ("load", FIRST), ("load", PICTURES)):
+            async with session.post(f"/admin/models/{order}", json={"model": model, "wait": True}) as answer:
+                if answer.status != 200:
+                    self._load.failures.append(f"{order} {model}: status {answer.status}: {await answer.text()}")
+        await self._watch.idle()
+        level = await self._watch.look(keys=True, resting=True)
+        print(f"at rest: {_level(level)}", file=sys.stderr)
+
+    async def _sample(self) -> None:
+        """Every five seconds, with the broker's keys every minute."""
+        keys_at = 0.0
+        while True:
+            await asyncio.sleep(_EVERY)
+            if self._load.held:
+                continue
+            now = time.monotonic()
+            level = await self._watch.look(keys=now >= keys_at)
+            keys_at = now + _KEYS_EVERY if now >= keys_at else keys_at
+            self._pace.heed(level.cores)
+
+    async def _note_jobs(self) -> None:
+        while True:
+            await self._ledger.read()
+            await asyncio.sleep(_JOBS_EVERY)
+
+    async def _tell(self) -> None:
+        """A word every half minute."""
+        while True:
+            await asyncio.sleep(_TOLD_EVERY)
+            done, failed = sum(self._load.done.values()), sum(self._load.failed.values())
+            level = self._watch.samples[-1]
+            print(f"{_level(level)}; {done} requests, {failed} failed, pause {self._pace.pause:.2f}", file=sys.stderr)
+
+    async def _fill(self, session: aiohttp.ClientSession) -> None:
+        """As many prompts as there are slots, each nearly as long as the context: a slot or cells that are lost are
+        missed here."""
+
+        async def one(number: int) -> None:
+            body = {"prompt": words(f"fill {number}", CONTEXT - 64), "n_predict": 16, "cache_prompt": False}
+            async with session.post("/completion", json=body | {"model": FIRST}) as answer:
+                if answer.status != 200:
+                    raise RuntimeError(f"status {answer.status}: {(await answer.text())[:300]}")
+
+        ended = await asyncio.gather(*(one(number) for number in range(SLOTS)), return_exceptions=True)
+        self._load.failures += [f"a full context in each slot: {error!r}" for error in ended if error]
 
 
-async def _tell(watch: Watch, load: Load, end: float) -> None:
-    """A word every half minute."""
-    while (left := end - time.monotonic()) > 0:
-        await asyncio.sleep(min(30.0, left))
-        done, failed = sum(load.done.values()), sum(load.failed.values())
-        print(f"{_level(watch.samples[-1])}; {done} requests, {failed} failed", file=sys.stderr)
+async def _soaked(server: Running, home: Path, settings: Sequence[str], seconds: float, cores: float) -> Soak:
+    url = await find_running(home / "server" / "data")
+    victim = Victim(home, url, settings)
+    limits, headers = aiohttp.ClientTimeout(total=_REQUEST), {"Authorization": f"Bearer {TOKEN}"}
+    async with contextlib.AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(redis.asyncio.Redis.from_url(url))
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                f"http://127.0.0.1:{server.port}",
+                headers=headers,
+                timeout=limits,
+                connector=aiohttp.TCPConnector(limit=0),
+            )
+        )
+        stack.callback(victim.kill)
+        pace = Pace(cores)
+        load = Load(session, pace)
+        watch = Watch(server, home / "server", victim, load, session=session, broker=broker)
+        soak = Soak(load, pace, watch, victim, Ledger(broker))
+        await soak.run(session, seconds)
+        return soak
 
 
-async def _fill(session: aiohttp.ClientSession, load: Load) -> None:
-    """As many prompts as there are slots, each nearly as long as the context: a slot or cells that are lost are missed
-    here."""
-
-    async def one(number: int) -> None:
-        body = {"prompt": words(f"fill {number}", _CONTEXT - 64), "n_predict": 16, "cache_prompt": False}
-        async with session.post("/completion", json=body) as answer:
-            if answer.status != 200:
-                raise RuntimeError(f"status {answer.status}: {(await answer.text())[:300]}")
-
-    ended = await asyncio.gather(*(one(number) for number in range(_SLOTS)), return_exceptions=True)
-    load.failures += [f"a full context in each slot: {error!r}" for error in ended if error]
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    """That folder, made now, or one that is gone afterwards."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="velesio-soak-") as name:
+            yield Path(name)
+    else:
+        kept.mkdir(parents=True)
+        yield kept.absolute()
 
 
 def _errors(log: Path) -> list[str]:
-    """What the server logged as errors, each kind once."""
+    """What a server logged as errors, each kind once."""
     found: Counter[str] = Counter()
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -248,37 +294,37 @@ def _errors(log: Path) -> list[str]:
 
 def as_text(found: Soaked) -> str:
     """The report for people."""
-    names = ("memory_mib", "broker_mib", "threads", "files", "sequences", "inflight", "cells", "pending")
-    lines: list[Sequence[str]] = [(name, _cell(found.start, name), _cell(found.end, name)) for name in names]
-    counted = (("keys", found.start.keys, found.end.keys), ("jobs", found.start.jobs, found.end.jobs))
-    for title, start, end in counted:
-        lines += [(f"{title}: {name}", f"{start.get(name, 0):g}", f"{end.get(name, 0):g}") for name in {**start, **end}]
-    done = sum(found.done.values())
+    rows: list[Sequence[str]] = [
+        (
+            verdict.name,
+            *(
+                f"{number:g}"
+                for number in (verdict.start, verdict.end, verdict.per_hour, verdict.grown, verdict.allowed)
+            ),
+            "flat" if verdict.flat else "GROWS",
+        )
+        for verdict in found.verdicts
+    ]
     parts = [
-        f"{done} requests in {found.minutes:g} minutes, {sum(found.failed.values())} failed: "
-        + ", ".join(f"{kind} {count}" for kind, count in found.done.items()),
-        "\n" + report.table(("idle", "start", "end"), lines),
-        "\n" + _memory(found),
-        *(f"skipped: {kind}: the server answers 501: {words_of}" for kind, words_of in found.skipped.items()),
+        f"{sum(found.done.values())} requests in {found.minutes:g} minutes, {sum(found.failed.values())} failed: "
+        + _counts(found.done),
+        f"requests by their end: {_counts(found.requests)}",
+        f"jobs by their end: {_counts(found.jobs)}; {found.continued} of them lost a worker and were done by another",
+        f"the worker was killed {found.kills} times and left {found.leaves} times",
+        "\n" + report.table(("at rest", "start", "end", "an hour", "grown", "allowed", ""), rows),
         *(f"WRONG: {what}" for what in found.wrong),
     ]
-    if found.end.cells is None:
-        parts.append(f"not checked: the server has no metric {CELLS}")
     return "\n".join([*parts, "FAILED" if found.wrong else "passed"])
 
 
-def _memory(found: Soaked) -> str:
-    rate, bound = f"{found.mib_per_hour:+.1f}/h", f"{found.bound_mib:g} allowed"
-    return f"memory: {found.grown_mib:+.1f} MiB once caches were full ({rate}), {bound}"
-
-
-def _cell(level: Levels, name: str) -> str:
-    value: Any = getattr(level, name)
-    return "-" if value is None else f"{value:g}"
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counted.items()) or "none"
 
 
 def _level(level: Levels) -> str:
+    server = level.server
     return (
-        f"{level.seconds:.0f} s: {level.memory_mib:.1f} MiB, broker {level.broker_mib:.1f} MiB, "
-        f"{level.threads} threads, {level.files} files, {level.pending} jobs"
+        f"{level.seconds:.0f} s: {server.memory_mib:.1f} MiB, broker {level.used_mib:.1f} MiB, "
+        f"{server.threads} threads, {server.files} files, {server.sockets} sockets, {level.pending} jobs, "
+        f"{level.cores:.2f} cores"
     )
