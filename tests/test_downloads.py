@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -196,6 +197,25 @@ async def test_a_pull_that_is_killed_goes_on(hub: Hub, tmp_path: Path) -> None:
     assert int(hub.asked[-1][1].removeprefix("bytes=").removesuffix("-")) >= 1 << 19
     quiet = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=subprocess.PIPE)
     assert (await quiet.communicate())[0] == b""
+
+
+async def test_a_pull_of_nothing_named_fetches_what_the_configuration_names(hub: Hub, tmp_path: Path) -> None:
+    """So a container that may write does it for those that only read. systemd, if it waits, hears that it goes on."""
+    (tmp_path / "config.toml").write_text("")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("\0velesio-" + tmp_path.name)
+        named = {"MODEL_URL": f"{hub.address}/a.gguf#sha256={SUM}", "NOTIFY_SOCKET": "@velesio-" + tmp_path.name}
+        command = [sys.executable, "-m", "velesio", "models", "pull", "--set", f"server.models_dir={tmp_path}"]
+        pull = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env={**os.environ, **named})
+        assert await pull.wait() == 0
+        assert systemd.recv(200).startswith(b"EXTEND_TIMEOUT_USEC=180000000\nSTATUS=fetching a.gguf")
+    assert (tmp_path / "text/a.gguf").read_bytes() == CONTENT
+
+
+async def test_a_folder_that_cannot_be_written_is_named(hub: Hub) -> None:
+    """As where models are mounted read-only."""
+    with pytest.raises(DownloadFailed, match=r"/proc/models/a\.gguf: No such file or directory"):
+        await Download(source_of(f"{hub.address}/a.gguf"), Path("/proc/models/a.gguf")).fetch()
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
 def _models(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     _command(verbs, "list", _models_list, "list those that would be served, and what workers have loaded")
     verb = _command(verbs, "pull", _models_pull, "fetch files of models into models_dir; those that are there stay")
-    verb.add_argument("source", nargs="+", help="https://…, or hub:owner/name/file; #sha256=… behind it is checked")
+    verb.add_argument(
+        "source",
+        nargs="*",
+        help="https://…, or hub:owner/name/file; #sha256=… behind it is checked (default: what the configuration names)",
+    )
     verb.add_argument("--to", metavar="FOLDER", default="", help="text, checkpoints, loras … (default: by its name)")
     verb = _command(verbs, "rm", _models_rm, "delete files of models_dir")
     verb.add_argument("file", nargs="+", help="text/a.gguf, or only a.gguf")
@@ -253,7 +257,8 @@ def _models_pull(settings: config.Config, options: argparse.Namespace) -> int:
 
     if options.to and options.to not in pulls.FOLDERS:
         raise ConfigError(f"--to {options.to}: expected one of {', '.join(pulls.FOLDERS)}")
-    pulls.pull(settings, [pulls.named(settings, text, options.to) for text in options.source], _say)
+    files = [pulls.named(settings, text, options.to) for text in options.source] or pulls.wanted(settings)
+    pulls.pull(settings, files, _say)
     return 0
 
 

@@ -112,17 +112,20 @@ class Download:
         """
         if self.target.exists():
             return False
+        try:
+            return await self._fetch(report)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise DownloadFailed(f"{self._shown}: {error or type(error).__name__}; what has come is kept") from None
+        except OSError as error:
+            raise DownloadFailed(f"{self.target}: {error.strerror or error}") from None
+
+    async def _fetch(self, report: Report) -> bool:
         self.target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(self._part, self.target) as part:
             if self.target.exists():  # another process was here meanwhile
                 self._drop()
                 return False
-            try:
-                await self._fill(part, report)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise DownloadFailed(f"{self._shown}: {error or type(error).__name__}; what has come is kept") from None
-            except OSError as error:
-                raise DownloadFailed(f"{self.target}: {error.strerror or error}") from None
+            await self._fill(part, report)
             await asyncio.to_thread(self._finish, part)
         return True
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from velesio import notify
 from velesio.config import Config, ModelSection
 from velesio.downloads import Download, DownloadFailed, Source, source_of
 
@@ -18,6 +19,8 @@ FOLDERS = ("text", "checkpoints", "loras", "vae", "controlnet", "embeddings", "u
 """Of `models_dir`."""
 _BAR = 0.2
 """Seconds between two states of the progress bar."""
+_PATIENCE = 180_000_000
+"""Microseconds that systemd shall wait for the next sign of a download, which may take longer than a start may."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -107,7 +110,7 @@ def remove(models_dir: Path, name: str) -> Path:
 
 
 class _Progress:
-    """A bar on a terminal; elsewhere nothing."""
+    """A bar on a terminal; systemd, where it waits for the start, hears that it goes on; elsewhere nothing."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -119,11 +122,14 @@ class _Progress:
         if self._first < 0:
             self._first = have
         now, done = time.monotonic(), have == size
-        if not sys.stderr.isatty() or (now - self._shown < _BAR and not done):
+        if now - self._shown < _BAR and not done:
             return
         self._shown = now
-        speed = (have - self._first) / max(now - self._began, 0.001) / 2**20
         part = have / size if size else 0.0
+        notify.tell(f"EXTEND_TIMEOUT_USEC={_PATIENCE}\nSTATUS=fetching {self._name}, {part:.0%}")
+        if not sys.stderr.isatty():
+            return
+        speed = (have - self._first) / max(now - self._began, 0.001) / 2**20
         bar = "#" * round(part * 30)
         sys.stderr.write(f"\r{self._name} [{bar:30}] {part:4.0%} {have / 2**20:.0f} MiB {speed:.1f} MiB/s\x1b[K")
         sys.stderr.write("\n" if done else "")
