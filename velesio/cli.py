@@ -81,7 +81,7 @@ def _models(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     verb.add_argument(
         "source",
         nargs="*",
-        help="https://…, or hub:owner/name/file; #sha256=… behind it is checked (default: what the configuration names)",
+        help="https://…, or hub:owner/name/file; #sha256=… behind it is checked (default: what config.toml names)",
     )
     verb.add_argument("--to", metavar="FOLDER", default="", help="text, checkpoints, loras … (default: by its name)")
     verb = _command(verbs, "rm", _models_rm, "delete files of models_dir")
