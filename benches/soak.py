@@ -50,6 +50,10 @@ _BACK = 2.0
 _LIFE = 100.0
 """Seconds that it lives at most."""
 _REQUEST = 300.0
+_KEPT_OPEN = 2.0
+"""Seconds for which the load keeps connections that it does not use."""
+_STILL = 4.0
+"""Seconds of a rest, so that they are closed when it is looked at."""
 
 
 class Soaked(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,6 +207,7 @@ class Soak:
                 if answer.status != 200:
                     self._load.failures.append(f"{order} {model}: status {answer.status}: {await answer.text()}")
         await self._watch.idle()
+        await asyncio.sleep(_STILL)
         level = await self._watch.look(keys=True, resting=True)
         print(f"at rest: {_level(level)}", file=sys.stderr)
 
@@ -256,7 +261,7 @@ async def _soaked(server: Running, home: Path, settings: Sequence[str], seconds:
                 f"http://127.0.0.1:{server.port}",
                 headers=headers,
                 timeout=limits,
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_OPEN),
             )
         )
         stack.callback(victim.kill)
