@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from velesio import config
+from velesio.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -40,6 +41,9 @@ def test_services_are_pinned_and_shut_in(path: Path) -> None:
     for name, service in yaml.safe_load(text)["services"].items():
         image = service.get("image", "x:pinned")
         assert re.search(r":(?!latest)[\w.-]+$", image), (name, image)
+        if image.startswith("velesio") and path.name != "compose.cuda.yaml" and "extends" not in service:
+            assert service["read_only"] is True, name
+            assert service["cap_drop"] == ["ALL"], name
         for port in service.get("ports", []):
             assert port.startswith(("127.0.0.1:", "${")), (name, port)
             assert not port.startswith("${") or ":-127.0.0.1}" in port, (name, port)
@@ -78,6 +82,18 @@ def test_velesio_knows_every_variable(place: str, environment: dict[str, str]) -
     assert config.load(Path(os.devnull), filled).redis.url
 
 
+def test_only_what_fetches_models_may_write_to_them() -> None:
+    """And it ends before any server starts."""
+    for path in COMPOSE:
+        services = yaml.safe_load(path.read_text(encoding="utf-8"))["services"]
+        for name, service in services.items():
+            mounts = [volume for volume in service.get("volumes", []) if ":/models" in volume]
+            assert all(mount.endswith("/models:ro") for mount in mounts) or name == "models", (path.name, name)
+            if mounts and name != "models":
+                assert service["depends_on"]["models"] == {"condition": "service_completed_successfully"}
+                assert services["models"]["image"] == service["image"]
+
+
 def test_the_example_environment_has_the_earlier_names() -> None:
     """All that the earlier Velesio server had."""
     names = set(re.findall(r"^#? ?(\w+)=", (DEPLOY / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
@@ -94,11 +110,14 @@ def test_the_dockerfile_by_its_linter() -> None:
 
 
 def test_the_dockerfile_copies_what_is_there() -> None:
-    """Each COPY names files of the repository, each stage is made before it is used, and nobody runs as root."""
+    """Each COPY names files of the repository that the builder is sent, each stage is made before it is used, and
+    nobody runs as root."""
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    sent = set(re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8"), re.MULTILINE))
     for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
         *sources, _ = line.split()
         assert all((ROOT / source).exists() for source in sources), line
+        assert set(sources) <= sent, line
     stages = text.split("\nFROM ")[1:]
     names: list[str] = []
     for stage in stages:
@@ -106,6 +125,9 @@ def test_the_dockerfile_copies_what_is_there() -> None:
         assert origin in names or ":" in origin
         assert all(used in names for used in re.findall(r"--from=([\w-]+)", stage))
         names.append(name)
+        if name in {"base", "worker-cuda"}:
+            variables = dict(re.findall(r"\b(VELESIO_\w+)=(\S+)", stage))
+            assert config.load(Path(os.devnull), variables).server.data_dir == Path("/data")
         if name in {"gateway", "worker-cpu", "worker-cuda"}:
             assert "\nUSER 10000\n" in stage
             assert "\nHEALTHCHECK " in stage
@@ -146,6 +168,15 @@ def test_a_unit_gives_time_to_drain(path: Path) -> None:
 def test_a_manifest_fits_its_schema(manifest: dict[str, Any]) -> None:
     """Strictly: an unknown key is an error."""
     kubernetes_validate.validate(manifest, "1.34", strict=True)
+
+
+def test_pods_do_not_hear_of_services_by_variables() -> None:
+    """Kubernetes would tell of the service `velesio` by VELESIO_PORT, which is no option."""
+    with pytest.raises(ConfigError):
+        config.load(Path(os.devnull), {"VELESIO_PORT": "tcp://10.0.0.1:80"})
+    pods = [manifest["spec"]["template"]["spec"] for manifest in manifests() if manifest["kind"] == "Deployment"]
+    assert len(pods) == 2
+    assert all(pod["enableServiceLinks"] is False for pod in pods)
 
 
 def test_the_scaling_follows_a_rule_that_exists() -> None:
