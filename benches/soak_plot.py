@@ -11,8 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from benches import text_plot, venvs
 
 _DRAWING = 120.0
@@ -22,10 +20,10 @@ _FAMILIES = 8
 prepare = text_plot.prepare
 
 
-def draw(python: Path, found: msgspec.Struct, file: Path) -> None:
-    """Writes the picture of a report to `file`."""
+def draw(python: Path, found: bytes, file: Path) -> None:
+    """Writes the picture of a report, which is JSON, to `file`."""
     with tempfile.NamedTemporaryFile(suffix=".json") as order:
-        order.write(msgspec.json.encode(found))
+        order.write(found)
         order.flush()
         command = [str(python), "-m", "benches.soak_plot", order.name, str(file.absolute())]
         subprocess.run(command, cwd=venvs.ROOT, timeout=_DRAWING, check=True)

@@ -50,6 +50,7 @@ result_ttl = 120.0
 threads = 1
 slots = {slots}
 context = {context}
+batch = 128
 pooling = "mean"
 repack = "{repack}"
 [backends.diffusion]
