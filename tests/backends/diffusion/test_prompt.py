@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velesio.backends.diffusion.prompt import BREAK, Part, Span, Tag, Wish, parts, spans, tags, wishes
+from velesio.backends.diffusion.prompt import BREAK, MAX_DEPTH, MORE, Part, Span, Tag, Wish, parts, spans, tags, wishes
 
 LANGUAGE = st.text(alphabet="ab,.:|()[]\\<>10 BREAKAND\n", max_size=60)
 
@@ -32,6 +32,11 @@ LANGUAGE = st.text(alphabet="ab,.:|()[]\\<>10 BREAKAND\n", max_size=60)
         ("one BREAK two", [("one", 1), (BREAK, -1), ("two", 1)]),
         ("(one BREAK two:2)", [("one", 2), (BREAK, -1), ("two", 2)]),
         ("BREAKFAST", [("BREAKFAST", 1)]),
+        ("(X mas:1.2)", [("X mas", 1.2)]),
+        ("(a(b):1.5)", [("a", 1.5), ("b", 1.65)]),
+        ("(a [b] c:1.5)", [("a ", 1.5), ("b", 1.5 / 1.1), (" c", 1.5)]),
+        ("[a|b:c]", [("a|b:c", 1 / 1.1)]),
+        ("(a)(b:1.1)", [("ab", 1.1)]),
     ],
 )
 def test_emphasis(text: str, wanted: list[tuple[str, float]]) -> None:
@@ -54,6 +59,12 @@ def test_emphasis(text: str, wanted: list[tuple[str, float]]) -> None:
         ("[a:b:1.0]", ["a"] * 10),
         ("[a|b|c]", ["a", "b", "c"] * 3 + ["a"]),
         ("[fe|]male", ["female", "male"] * 5),
+        ("[X|aX]", ["X", "aX"] * 5),
+        ("[a:b:[2:8:5]]", ["a"] * 2 + ["b"] * 3 + ["a"] * 3 + ["b"] * 2),
+        ("[a:b: 4 ]", ["a"] * 4 + ["b"] * 6),
+        ("[a|b:3]", ["[a|b:3]"] * 10),
+        ("[a:b:c:3]", ["[a:b:c:3]"] * 10),
+        ("[:3]", [""] * 10),
         ("[[a:b:2]:c:4]", ["a"] * 2 + ["b"] * 2 + ["c"] * 6),
         ("[a|[b:c:4]]", ["a", "b", "a", "b", "a", "c", "a", "c", "a", "c"]),
         ("([a:b:5]:1.3)", ["(a:1.3)"] * 5 + ["(b:1.3)"] * 5),
@@ -77,6 +88,13 @@ def test_edits_of_a_second_pass() -> None:
     assert spans("[a:b:0.5]", 10, before=20) == (Span(10, "b"),)
     assert spans("[a:b:25]", 10, before=20) == (Span(5, "a"), Span(10, "b"))
     assert spans("[a:b:1.5]", 10) == (Span(10, "a"),)
+    assert spans("[a:b:1.5]", 10, before=1) == (Span(5, "a"), Span(10, "b"))
+    assert spans("[a:b:6]", 10, before=1) == (Span(5, "a"), Span(10, "b"))
+
+
+def test_a_pass_without_steps_has_a_prompt() -> None:
+    """There is always a first step to ask about."""
+    assert spans("[a|b]", 0) == (Span(1, "a"),)
 
 
 def test_composition() -> None:
@@ -96,6 +114,9 @@ def test_tags() -> None:
         Tag("four", 1.0, 1.0, "hypernet"),
     )
     assert tags("<lora:bad:much>") == ("", ())
+    assert tags("<lora:bad:te=0.5=1>") == ("", ())
+    assert tags("<lora: named :unet=0.5>") == ("", (Tag("named", 1.0, 0.5),))
+    assert tags("<lora:placed:1:0.5:8>") == ("", (Tag("placed", 1.0, 0.5, rank=8),))
 
 
 @given(LANGUAGE)
@@ -120,3 +141,11 @@ def test_deep_brackets_do_not_overflow() -> None:
     """Thousands of brackets are read in no time."""
     assert parts("(" * 5000 + "a" + ")" * 5000)
     assert spans("[" * 5000 + "a:b:3" + "]" * 5000, 4)
+
+
+def test_brackets_count_down_to_a_depth() -> None:
+    """Those inside `MAX_DEPTH` others are text, however many came before."""
+    inner = "(" * MAX_DEPTH + "a" + ")" * MAX_DEPTH
+    assert [part.text for part in parts(inner + inner)] == ["aa"]
+    assert parts(inner)[0].weight == pytest.approx(MORE**MAX_DEPTH)
+    assert parts(f"({inner})")[0] == Part("(a)", parts(inner)[0].weight)

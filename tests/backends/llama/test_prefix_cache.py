@@ -1,6 +1,7 @@
 """The prefix cache's bookkeeping, against cells that are played by plain lists."""
 
 from array import array
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,10 @@ def run(cache: PrefixCache, text: str, *, keep: bool = True, **options: object) 
     return claim
 
 
-@given(st.lists(st.integers(0, 1), max_size=40), st.lists(st.integers(0, 1), max_size=40))
+BITS = st.lists(st.sampled_from([0, 200]), max_size=40)
+
+
+@given(BITS, BITS)
 def test_common_prefix_counts_equal_tokens(left: list[int], right: list[int]) -> None:
     """The length of the longest prefix that both have."""
     expected = 0
@@ -54,7 +58,15 @@ def test_a_shared_prefix_is_copied_and_stays() -> None:
     assert second.length == len("system:")
     assert (second.source, second.keep) == (first.sequence, 0)
     assert second.sequence != first.sequence
+    assert second.lost is None
     assert cache.claim(tokens("system:one more")).length == len("system:one")
+
+
+def test_one_token_is_worth_a_copy_unless_told_otherwise() -> None:
+    """`least` is 1 by default."""
+    cache = PrefixCache(2)
+    run(cache, "abcd")
+    assert cache.claim(tokens("axyz")).length == 1
 
 
 def test_a_running_sequence_shares_what_it_has_computed() -> None:
@@ -88,6 +100,18 @@ def test_states_that_cannot_be_cut_are_reused_whole_or_not_at_all() -> None:
     assert cache.claim(tokens("abxyz")).length == 0
     assert cache.claim(tokens("abcdef")) == Claim(first.sequence, 3, first.sequence)
     assert not cache.shares
+    assert cache.claim(tokens("abcdef")).length == 0  # what runs in the id by now is not to be had
+
+
+def test_states_that_cannot_be_cut_are_looked_for_all_the_way() -> None:
+    """The longest of the kept states that the prompt begins with; none that the prompt leaves halfway."""
+    cache = PrefixCache(4, whole=True)
+    one, two = run(cache, "ab"), cache.claim(tokens("abcd"), reuse=True)
+    assert two.sequence != one.sequence or two.length == 2
+    cache.extend(two.sequence, tokens("abcd")[two.length :])
+    cache.release(two.sequence)
+    assert cache.reusable(tokens("abcxyz")) == 0
+    assert cache.reusable(tokens("abcdxyz")) == 4
 
 
 def test_the_sequence_used_longest_ago_goes_first() -> None:
@@ -101,11 +125,57 @@ def test_the_sequence_used_longest_ago_goes_first() -> None:
     assert cache.evict() is None
 
 
+def test_use_counts_and_not_the_number_of_an_id() -> None:
+    """An id that was used again is younger than one that came after it; a prompt that shares nothing spares nobody."""
+    cache = PrefixCache(2)
+    first, second = run(cache, "aaaa").sequence, run(cache, "bbbb").sequence
+    assert run(cache, "aaaaaa").sequence == first
+    claim = cache.claim(tokens("cccc"))
+    assert (claim.sequence, claim.lost) == (second, Evicted(second, tokens("bbbb"), "", 4))
+    cache.release(claim.sequence, keep=False)
+    run(cache, "dddd")
+    run(cache, "aaaaaaaa")
+    assert [cache.evict(), cache.evict()] == [
+        Evicted(second, tokens("dddd"), "", 4),
+        Evicted(first, tokens("aaaaaaaa"), "", 8),
+    ]
+
+
+def test_of_several_that_hold_a_prefix_the_one_that_ends_there_goes_on() -> None:
+    """It need not be copied, while one that goes on would be, however young."""
+    cache = PrefixCache(4)
+    short = run(cache, "abcd")
+    long = run(cache, "abcdx")
+    assert short.sequence != long.sequence
+    assert cache.claim(tokens("abcdzz")) == Claim(short.sequence, 4, short.sequence)
+
+
+@pytest.mark.parametrize("wanted", ["abczz", "abcdezz", "abcde1zz"])
+def test_of_several_that_hold_a_prefix_the_youngest_kept_one_lends(wanted: str) -> None:
+    """Kept before running, then the one used last: it will stay longest."""
+    cache = PrefixCache(5)
+    claims = [cache.claim(tokens("abcde" + "1" * count)) for count in (5, 4, 3, 2)]
+    for claim, count in zip(claims, (5, 4, 3, 2), strict=True):
+        cache.extend(claim.sequence, tokens("abcde" + "1" * count)[claim.length :])
+    ids = [claim.sequence for claim in claims]
+    assert ids == [0, 1, 2, 3]
+    assert cache.claim(tokens(wanted)).source == 3
+    cache.release(4, keep=False)
+    cache.extend(1, tokens("x"))
+    cache.extend(0, tokens("y"))
+    cache.release(1)
+    assert cache.claim(tokens(wanted)).source == 1
+    cache.release(4, keep=False)
+    cache.release(0)
+    assert cache.claim(tokens(wanted)).source == 0
+
+
 def test_no_id_is_given_twice() -> None:
-    """Claiming more sequences than there are is the caller's mistake."""
+    """Claiming more sequences than there are is the caller's mistake; asking is not."""
     cache = PrefixCache(2)
     assert {cache.claim(tokens("a")).sequence, cache.claim(tokens("b")).sequence} == {0, 1}
-    with pytest.raises(LookupError):
+    assert cache.reusable(tokens("abc")) == 0
+    with pytest.raises(LookupError, match=r"^every sequence id is running$"):
         cache.claim(tokens("c"))
 
 
@@ -123,6 +193,60 @@ def test_reuse_can_be_declined_and_kept_apart(options: dict[str, object]) -> Non
     cache = PrefixCache(3)
     run(cache, "hello")
     assert cache.claim(tokens("hello"), **options).length == 0  # type: ignore[arg-type]
+
+
+def test_what_declines_reuse_is_neither_lent_nor_kept() -> None:
+    """A job that wants no prefix gives none either, while it runs or afterwards."""
+    cache = PrefixCache(3)
+    claim = cache.claim(tokens("hello"), reuse=False)
+    cache.extend(claim.sequence, tokens("hello"))
+    assert cache.reusable(tokens("hello you")) == 0
+    assert not cache.release(claim.sequence)
+    assert (cache.kept, cache.tokens) == (0, 0)
+
+
+def test_a_kept_id_is_found_by_what_it_begins_with() -> None:
+    """With all that it holds; not one that runs, that holds less, or that belongs elsewhere."""
+    cache = PrefixCache(3)
+    assert cache.find(tokens("hello"), "here") is None
+    claim = cache.claim(tokens("hello world"), namespace="here")
+    cache.extend(claim.sequence, tokens("hello world"))
+    assert cache.find(tokens("hello"), "here") is None
+    cache.release(claim.sequence)
+    assert cache.find(tokens("hello"), "here") == (claim.sequence, tokens("hello world"))
+    assert cache.find(tokens("hello world"), "here") == (claim.sequence, tokens("hello world"))
+    assert cache.find(tokens("hello world!"), "here") is None
+    assert cache.find(tokens("hello"), "elsewhere") is None
+
+
+def test_what_an_id_adopts_is_kept_as_if_a_job_had_ended() -> None:
+    """It can be found and gone on from in its namespace, and counts as used last."""
+    cache = PrefixCache(3)
+    run(cache, "first")
+    cache.adopt(2, tokens("abcd"), "ns")
+    cache.adopt(1, tokens("wxyz"), "ns")
+    assert (cache.kept, cache.tokens, cache.running_tokens) == (3, 13, 0)
+    assert cache.find(tokens("ab"), "ns") == (2, tokens("abcd"))
+    assert cache.reusable(tokens("abcdef")) == 0
+    assert cache.claim(tokens("abcdef"), namespace="ns") == Claim(2, 4, 2)
+    assert cache.release(2)
+    assert [cache.evict(), cache.evict(), cache.evict()] == [
+        Evicted(0, tokens("first"), "", 5),
+        Evicted(1, tokens("wxyz"), "ns", 4),
+        Evicted(2, tokens("abcd"), "ns", 4),
+    ]
+
+
+def test_what_is_adopted_can_be_lent() -> None:
+    """It is under its namespace's root with the others, and is no private one."""
+    cache = PrefixCache(3)
+    run(cache, "abxx", namespace="ns")
+    cache.adopt(1, tokens("abcd"), "ns")
+    claim = cache.claim(tokens("abcxyz"), namespace="ns")
+    assert (claim.source, claim.length) == (1, 3)
+    cache.release(claim.sequence, keep=False)
+    assert cache.claim(tokens("abcd12"), namespace="ns").sequence == 1
+    assert cache.release(1)
 
 
 def test_what_is_hidden_is_neither_lent_nor_kept() -> None:
@@ -166,6 +290,55 @@ def test_running_sequences_are_gathered(plan: str, moves: list[tuple[int, int]])
     layout(cache, plan)
     assert cache.gather() == moves
     assert cache.gather() == []
+
+
+@pytest.mark.parametrize("youngest_first", [False, True])
+def test_gathering_loses_only_what_has_no_place(youngest_first: bool) -> None:
+    """For each way that five ids can be used, carried out on cells: running ids are neighbours with their own cells, no
+    more of them moved than must, and kept ones are given up only where no id is free."""
+    for plan in product("rk.", repeat=5):
+        cache = PrefixCache(5)
+        for number in range(5):
+            assert cache.claim(tokens(f"{number:04}"), reuse=False).sequence == number
+        for number in sorted(range(5), reverse=youngest_first):
+            if plan[number] != "r":
+                cache.release(number)
+            if plan[number] == "k":
+                cache.adopt(number, tokens(f"{number:04}"), number)
+        cells = {number: number for number, state in enumerate(plan) if state != "."}
+        running = {number for number, state in enumerate(plan) if state == "r"}
+        starts = range(5 - len(running) + 1)
+        strangers = min(len(running - set(range(start, start + len(running)))) for start in starts)
+        places = set(running)
+        for source, target in cache.gather():
+            assert target not in places, plan
+            strangers -= source in places
+            cells[target] = cells.pop(source)
+            places = {target if place == source else place for place in places}
+        assert strangers == 0, plan
+        assert {cells[place] for place in places} == running, plan
+        assert not places or max(places) - min(places) == len(places) - 1, plan
+        kept = [number for number in range(5) if cache.find(tokens(f"{number:04}"), number)]
+        assert len(kept) == cache.kept, plan
+        assert len(kept) == plan.count("k") or cache.kept + len(running) < 5 or "." not in plan, plan
+
+
+def assert_smallest(cache: PrefixCache) -> None:
+    """The tree has a root for each namespace in use and no more, and no run of tokens that could be one with the next:
+    what it costs to keep and to search depends on what is held now, not on what once was."""
+    roots = {id(holder.root): holder.root for holder in cache._holders.values()}
+    assert {id(root) for root in cache._roots.values()} <= roots.keys()
+    open_nodes = list(roots.values())
+    while open_nodes:
+        node = open_nodes.pop()
+        for first, child in node.children.items():
+            assert child.tokens[0] == first
+            assert child.parent is node
+            assert child.holders
+            if node.parent is not None:
+                assert child.holders <= node.holders
+                assert child.holders != node.holders
+            open_nodes.append(child)
 
 
 def common(left: list[int], right: list[int]) -> int:
@@ -224,6 +397,7 @@ def test_claims_always_describe_the_cells(jobs: list[tuple[str, str]], least: in
         if then == "gather":
             assert max(running) - min(running) == len(running) - 1
         assert all(cells[sequence] == expected for sequence, expected in running.items())
+        assert_smallest(cache)
 
 
 def test_cells_that_several_hold_count_once() -> None:

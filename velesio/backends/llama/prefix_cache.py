@@ -150,6 +150,7 @@ class PrefixCache:
             if shared < len(child.tokens):
                 child = self._split(child, shared)
             child.holders.add(sequence)
+            self._join(node)  # else a sequence that follows another token by token leaves a node for each of them
             node, tokens = child, tokens[shared:]
         holder.tail = node
 
@@ -241,16 +242,14 @@ class PrefixCache:
         length = 0
         while node is not None:
             child = node.children.get(wanted[length]) if length < len(wanted) else None
-            shared = common_prefix(child.tokens, wanted[length:]) if child else 0
-            if child is None or not shared:
+            if child is None:
                 break
+            shared = common_prefix(child.tokens, wanted[length:])
             length += shared
             if self._whole:
                 source = next((number for number in child.holders if self._ends_in(number, child)), -1)
                 if shared == len(child.tokens) and source >= 0:
                     best = (source, length)
-            elif shared < len(child.tokens) or not child.children:
-                return max(child.holders, key=lambda number: self._rank(number, length)), length
             else:
                 best = (max(child.holders, key=lambda number: self._rank(number, length)), length)
             node = child if shared == len(child.tokens) else None
@@ -301,7 +300,7 @@ class PrefixCache:
 
     def _grow(self, node: _Node, sequence: int, tokens: "array[int]") -> _Node:
         """Adds tokens that nobody holds after `node`; returns the node where they end."""
-        if node.parent is not None and not node.children and len(node.holders) == 1:
+        if len(node.holders) == 1:  # nobody else's, so it ends here
             node.tokens.extend(tokens)
             return node
         child = node.children[tokens[0]] = _Node(tokens[:], node, {sequence})
@@ -348,15 +347,11 @@ class PrefixCache:
         if node.parent is None or len(node.children) != 1:
             return
         (child,) = node.children.values()
-        if child.holders != node.holders or any(self._tail_of(number) is node for number in node.holders):
+        if child.holders != node.holders:
             return
         child.tokens = node.tokens + child.tokens
         child.parent = node.parent
         node.parent.children[child.tokens[0]] = child
-
-    def _tail_of(self, sequence: int) -> _Node | None:
-        holder = self._holders.get(sequence)
-        return holder.tail if holder else None
 
 
 def _root() -> _Node:
