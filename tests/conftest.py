@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import hypothesis
 import pytest
 import redis
 
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 # Test processes share few cores: OpenMP threads that spin at their barriers would starve each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+hypothesis.settings.register_profile(
+    "mutants",  # for scripts/mutants: the same examples each time, and a first failure is enough
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 
 _FAILED = pytest.StashKey[bool]()
 _START_TIMEOUT = 10.0
