@@ -1,12 +1,16 @@
 """Prometheus's files by Prometheus's own tool."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-FOLDER = Path(__file__).parents[2] / "monitoring/prometheus"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "monitoring/prometheus"
 
 
 def run(program: str, *arguments: str) -> None:
@@ -33,3 +37,23 @@ def test_alerts_fire_and_resolve(name: str) -> None:
 
 def test_the_alertmanagers_configuration_is_valid() -> None:
     run("amtool", "check-config", "../alertmanager/alertmanager.yml")
+
+
+def alerts() -> list[dict[str, Any]]:
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("rules/*.yml"))]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
+
+
+def test_every_alert_leads_to_its_heading_in_the_runbook() -> None:
+    """And each of those headings belongs to an alert; the page of monitoring tells of each."""
+    runbook = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+    monitoring = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    names = [rule["alert"] for rule in alerts()]
+    assert len(names) == len(set(names)) >= 14
+    assert sorted(re.findall(r"^## (\w+)$", runbook, re.MULTILINE)) == sorted(names)
+    for rule in alerts():
+        annotations = rule["annotations"]
+        assert annotations["summary"], rule["alert"]
+        assert annotations["remedy"], rule["alert"]
+        assert annotations["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+        assert f"`{rule['alert']}`" in monitoring
