@@ -164,7 +164,11 @@ def test_the_worst_limit_is_told() -> None:
         ("key", "requests", 0),
         ("key", "gpu_seconds", 0.1),
     ]
+    assert [(line.allowed, line.reset, line.wait) for line in lines] == [(60, 30, 2), (2.5, 9, 61.5)]
+    assert (RateLimited().lines, RateLimited().message) == ((), RateLimited.__doc__)
     error = RateLimited(lines)
+    assert error.lines == tuple(lines)
+    assert RateLimited(lines[:1]).message == "this key may use 60 requests a minute; try again in 2 s"
     assert (error.status, error.code, error.retry_after) == (429, "rate_limited", 61.5)
     assert error.message == "this key may use 2.5 seconds of engines' time a day; try again in 62 s"
     assert error.details == {"limit": {"of": "key", "name": "gpu_seconds", "allowed": 2.5}}
