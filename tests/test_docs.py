@@ -118,7 +118,7 @@ def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
 def test_commands_exist(page: Path) -> None:
     """Their words and their options."""
     for words in commands(page):
-        parser, left = cli._parser(), list(words)
+        parser, left = cli.parser(), list(words)
         while (below := verbs(parser)) and left:
             choices = left.pop(0).split("|")
             assert set(choices) <= set(below), f"velesio {' '.join(words)}"

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.queue.worker import done, text, working
+from velesio.cli.registrar import Registrar, expiry_of, limits_of, scopes_of, seconds_of
 from velesio.config import AccessSection, Config, Limits
 from velesio.errors import BadRequest, ConfigError, NotFound
 from velesio.queue.client import JobQueue
 from velesio.queue.credentials import parse
 from velesio.queue.limits import Spent, Terms
-from velesio.registrar import Registrar, expiry_of, limits_of, scopes_of, seconds_of
 
 
 class Office:

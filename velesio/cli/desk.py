@@ -1,17 +1,16 @@
-"""What operators do from the command line: see jobs and workers, cancel, queue again, drain.
+"""The desk, where operators see jobs, workers and models and say what becomes of them, from the command line.
 
 Talks to the broker alone, so it works while gateways and workers are in trouble.
 """
 
-import getpass
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from velesio import rows, table
 from velesio.backends.base import ModelCard
+from velesio.cli import rows
+from velesio.cli.voice import Say, say_json, say_table, speaker
 from velesio.config import Config
 from velesio.errors import BrokerUnavailable, ConfigError, VelesioError
 from velesio.jobs import Capability, JobState
@@ -24,15 +23,13 @@ from velesio.queue.registry import Registry
 from velesio.queue.selection import Selection
 from velesio.states import ModelState, overall
 
-__all__ = ["Desk", "Selection", "at_desk", "served"]
-
 _LONG = 3600.0
 """Seconds that a model may take to be loaded, or to be free of jobs."""
 _PATIENCE = 1.0
 """Seconds between two looks whether a worker has left, when nothing is heard."""
 
 
-async def at_desk(config: Config, say: Callable[[str], None], work: "Callable[[Desk], Awaitable[bool]]") -> bool:
+async def at_desk(config: Config, say: Say, work: "Callable[[Desk], Awaitable[bool]]") -> bool:
     """Does something at the desk of an installation; see `at_broker`."""
     return await at_broker(config, lambda broker: work(Desk(broker, say)))
 
@@ -70,7 +67,7 @@ async def served(config: Config) -> list[tuple[ModelCard, ModelState]] | None:
 class Desk:
     """Everything that can be asked for, over one broker. Each answers whether all of it could be done."""
 
-    def __init__(self, broker: Broker, say: Callable[[str], None]) -> None:
+    def __init__(self, broker: Broker, say: Say) -> None:
         self._broker = broker
         self._queue = JobQueue(broker)
         self._audit = Audit(broker)
@@ -83,9 +80,9 @@ class Desk:
         if state is None:
             records.sort(key=lambda record: record.enqueued, reverse=True)
         if json:
-            self._say_json([facts.of_job(record) for record in records])
+            say_json(self._say, [facts.of_job(record) for record in records])
             return True
-        self._say_table([rows.HEADING, *(rows.of_job(record) for record in records)])
+        say_table(self._say, [rows.HEADING, *(rows.of_job(record) for record in records)])
         return True
 
     async def show_job(self, job_id: str, *, params: bool, json: bool) -> bool:
@@ -100,7 +97,7 @@ class Desk:
             told["params"] = msgspec.to_builtins(asked) if asked else None
         told["timeline"] = facts.timeline(record)
         if json:
-            self._say_json(told)
+            say_json(self._say, told)
         else:
             self._say_facts(told)
         return True
@@ -139,7 +136,7 @@ class Desk:
         """Cancel the jobs that are chosen, and forget those of them that have ended; `dry`: only list them."""
         records = await selection.choose(self._queue, chosen)
         if dry:
-            self._say_table([rows.HEADING, *(rows.of_job(record) for record in records)])
+            say_table(self._say, [rows.HEADING, *(rows.of_job(record) for record in records)])
             return True
         purged = await selection.purge(self._queue, records)
         await self._note("queue.purge", chosen.model or "*", jobs=len(records))
@@ -158,7 +155,7 @@ class Desk:
         """Depths by model and priority, totals, what is paused."""
         status = await self._queue.status()
         if json:
-            self._say_json(msgspec.to_builtins(status))
+            say_json(self._say, msgspec.to_builtins(status))
             return True
         heading = (
             "MODEL",
@@ -172,7 +169,7 @@ class Desk:
             "CANCELLED",
             "PAUSED",
         )
-        self._say_table([heading, *(rows.of_queue(depth) for depth in status.models)])
+        say_table(self._say, [heading, *(rows.of_queue(depth) for depth in status.models)])
         stopped = f"; all queues are paused since {rows.moment(status.paused)}" if status.paused else ""
         self._say(f"{status.scheduled} scheduled, {status.dead} dead letters{stopped}")
         return True
@@ -224,11 +221,11 @@ class Desk:
         seconds, micros = await self._broker.command("TIME")
         workers = registry.workers()
         if json:
-            self._say_json([facts.of_worker(worker) for worker in workers])
+            say_json(self._say, [facts.of_worker(worker) for worker in workers])
             return True
         heading = ("NAME", "ID", "STATE", "MODELS", "JOBS", "SLOTS", "BEAT", "HOST", "PID", "VERSION")
         now = int(seconds) + int(micros) / 1e6
-        self._say_table([heading, *(rows.of_worker(worker, now) for worker in workers)])
+        say_table(self._say, [heading, *(rows.of_worker(worker, now) for worker in workers)])
         return True
 
     async def models(self) -> list[tuple[ModelCard, ModelState]]:
@@ -312,7 +309,7 @@ class Desk:
 
     async def _note(self, action: str, target: str, **difference: Any) -> None:
         """What was done goes into the audit log, with who ran the command."""
-        await self._audit.record(_who(), action, target, difference)
+        await self._audit.record(speaker(), action, target, difference)
 
     def _say_untouched(self, job_id: str, record: JobRecord | None) -> bool:
         if record is None:
@@ -324,28 +321,13 @@ class Desk:
     def _say_unknown(self, job_id: str) -> None:
         self._say(f"{job_id}: no such job; those that ended are kept for a limited time")
 
-    def _say_json(self, value: Any) -> None:
-        self._say(msgspec.json.format(msgspec.json.encode(value)).decode())
-
-    def _say_table(self, rows: Sequence[Sequence[str]]) -> None:
-        for line in table.lines(rows):
-            self._say(line)
-
     def _say_facts(self, told: dict[str, Any]) -> None:
         traceback, timeline = told.pop("traceback", ""), told.pop("timeline")
         for name, value in told.items():
             self._say(f"{name.ljust(10)} {rows.shown(name, value)}")
-        self._say_table([rows.step(moment) for moment in timeline])
+        say_table(self._say, [rows.step(moment) for moment in timeline])
         for line in traceback.splitlines():
             self._say(f"  {rows.printable(line)}")
-
-
-def _who() -> str:
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # in a container, users need no names
-        name = str(os.getuid())
-    return f"{name} (command line)"
 
 
 def _placed(place: Place, record: JobRecord) -> dict[str, Any]:

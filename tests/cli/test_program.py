@@ -136,3 +136,13 @@ def test_options_may_stand_before_or_after_the_command(capsys: pytest.CaptureFix
     for arguments in (["--set", "server.prot=1", "check-config"], ["check-config", "--set", "server.prot=1"]):
         assert cli.main(arguments) == 2
         assert "did you mean port" in capsys.readouterr().err
+
+
+def test_reading_the_arguments_needs_no_library_of_servers() -> None:
+    """What a command needs is imported when it runs, so that words and mistakes are answered at once."""
+    script = (
+        "import sys; from velesio import cli; cli.parser(); "
+        "print(sorted({'redis', 'aiohttp', 'structlog', 'numpy'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout.strip() == "[]"

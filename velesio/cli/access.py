@@ -1,25 +1,23 @@
-"""The command line of keys, tenants, usage and the audit log; a part of `velesio.cli`."""
+"""`velesio keys`, `tenants`, `usage` and `audit`: who may use the installation, and what was used and changed."""
 
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from velesio.cli.command import Words, command, noun
+from velesio.cli.voice import aloud
 from velesio.config import Config
 
 if TYPE_CHECKING:
-    from velesio.registrar import Registrar
-
-Run = Callable[[Config, argparse.Namespace], int]
-Command = Callable[[Any, str, Run, str], argparse.ArgumentParser]
-Noun = Callable[[Any, str, str], Any]
+    from velesio.cli.registrar import Registrar
 
 
-def add(commands: Any, noun: Noun, command: Command) -> None:
-    """Adds the commands; `noun` makes one that has verbs, `command` one that runs."""
-    _keys(noun(commands, "keys", "the API keys that are made while servers run"), command)
-    _tenants(noun(commands, "tenants", "the tenants: their shares, caps, budgets and models"), command)
-    verb = command(commands, "usage", _usage, "tell what was used, by day, key, tenant and model")
+def add(words: Words) -> None:
+    """Adds the commands."""
+    _keys(noun(words, "keys", "the API keys that are made while servers run"))
+    _tenants(noun(words, "tenants", "the tenants: their shares, caps, budgets and models"))
+    verb = command(words, "usage", _usage, "tell what was used, by day, key, tenant and model")
     verb.add_argument("--from", dest="first", default="", metavar="DAY", help="the first day, like 2027-01-01")
     verb.add_argument("--to", dest="last", default="", metavar="DAY", help="the last day (default: today)")
     verb.add_argument("--by", choices=("day", "hour"), default="day")
@@ -28,12 +26,12 @@ def add(commands: Any, noun: Noun, command: Command) -> None:
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const="json", default="table")
     form.add_argument("--csv", dest="form", action="store_const", const="csv")
-    verb = command(commands, "audit", _audit, "tell what was changed of keys, tenants, models, workers and the queue")
+    verb = command(words, "audit", _audit, "tell what was changed of keys, tenants, models, workers and the queue")
     verb.add_argument("--limit", type=int, default=50, metavar="N", help="the last so many (default: 50)")
     verb.add_argument("--json", action="store_true", help="as one JSON document")
 
 
-def _keys(verbs: Any, command: Command) -> None:
+def _keys(verbs: Words) -> None:
     verb = command(verbs, "create", _keys_create, "make a key and show it, once")
     verb.add_argument("name", help="what logs and lists call it")
     _describing_a_key(verb)
@@ -75,7 +73,7 @@ def _limited(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="as a JSON document")
 
 
-def _tenants(verbs: Any, command: Command) -> None:
+def _tenants(verbs: Words) -> None:
     verb = command(verbs, "list", _tenants_list, "list those that somebody has described")
     verb.add_argument("--json", action="store_true", help="as one JSON document")
     verb = command(verbs, "set", _tenants_set, "describe a tenant; every gateway knows within a second")
@@ -89,7 +87,7 @@ def _tenants(verbs: Any, command: Command) -> None:
 
 def _key_fields(options: argparse.Namespace) -> dict[str, Any]:
     """What was said of a key, as fields of its record."""
-    from velesio import registrar  # noqa: PLC0415
+    from velesio.cli import registrar  # noqa: PLC0415
 
     fields: dict[str, Any] = {}
     if options.tenant:
@@ -102,7 +100,7 @@ def _key_fields(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _limit_fields(options: argparse.Namespace) -> dict[str, Any]:
-    from velesio import registrar  # noqa: PLC0415
+    from velesio.cli import registrar  # noqa: PLC0415
 
     fields: dict[str, Any] = {}
     if options.model:
@@ -131,7 +129,7 @@ def _keys_change(settings: Config, options: argparse.Namespace) -> int:
 
 
 def _keys_rotate(settings: Config, options: argparse.Namespace) -> int:
-    from velesio.registrar import seconds_of  # noqa: PLC0415
+    from velesio.cli.registrar import seconds_of  # noqa: PLC0415
 
     grace = None if options.grace is None else seconds_of(options.grace)
     return _register(settings, lambda registrar: registrar.rotate_key(options.key, grace, json=options.json))
@@ -169,13 +167,10 @@ def _audit(settings: Config, options: argparse.Namespace) -> int:
 
 def _register(settings: Config, work: "Callable[[Registrar], Awaitable[bool]]") -> int:
     """Has something done at the broker."""
-    from velesio import logs, operate  # noqa: PLC0415
-    from velesio.registrar import Registrar  # noqa: PLC0415
+    from velesio import logs  # noqa: PLC0415 - reading the arguments needs no broker
+    from velesio.cli.desk import at_broker  # noqa: PLC0415
+    from velesio.cli.registrar import Registrar  # noqa: PLC0415
 
     logs.configure(settings.log)
-    done = asyncio.run(operate.at_broker(settings, lambda broker: work(Registrar(broker, settings, _say))))
+    done = asyncio.run(at_broker(settings, lambda broker: work(Registrar(broker, settings, aloud))))
     return 0 if done else 1
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - the command line's own voice

@@ -1,20 +1,20 @@
-"""Who may use an installation, and what was used of it, from the command line: keys, tenants, usage, the audit log.
+"""The registrar, who keeps keys and tenants and tells what was used and changed, from the command line.
 
-Talks to the broker alone, as `velesio.operate`.
+Talks to the broker alone, as the desk.
 """
 
 import csv
-import getpass
 import io
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 import msgspec
 
-from velesio import table
+from velesio.cli.rows import moment, printable
+from velesio.cli.voice import Say, say_json, say_table, speaker
 from velesio.config import Config, Limits, Scope
 from velesio.errors import BadRequest
 from velesio.queue import accounts
@@ -31,11 +31,11 @@ _NOTED = "Write it down: it cannot be shown again."
 class Registrar:
     """Everything that can be asked for. Each answers whether it could be done, or raises a `VelesioError`."""
 
-    def __init__(self, broker: Broker, config: Config, say: Callable[[str], None]) -> None:
+    def __init__(self, broker: Broker, config: Config, say: Say) -> None:
         self._broker = broker
         self._config = config
         self._say = say
-        self._actor = f"{getpass.getuser()} (command line)"
+        self._actor = speaker()
 
     async def _credentials(self) -> Credentials:
         return Credentials(self._broker, await pepper_of(self._broker, self._config.access.pepper), self._actor)
@@ -50,10 +50,10 @@ class Registrar:
         """The keys that were made, the oldest first."""
         records = await (await self._credentials()).all()
         if json:
-            self._say_json([record.described() for record in records])
+            say_json(self._say, [record.described() for record in records])
             return True
         heading = ("ID", "NAME", "TENANT", "SCOPES", "MODELS", "STATE", "CREATED", "EXPIRES")
-        self._say_table([heading, *map(_key_row, records)])
+        say_table(self._say, [heading, *map(_key_row, records)])
         return True
 
     async def show_key(self, name: str, *, json: bool) -> bool:
@@ -92,10 +92,10 @@ class Registrar:
         """The tenants that somebody has described."""
         tenants = [each.described() for each in await Tenants(self._broker, self._actor).all()]
         if json:
-            self._say_json(tenants)
+            say_json(self._say, tenants)
             return True
         rows = [[_cell(each[name]) for name in ("name", "weight", "waiting", "models", "limits")] for each in tenants]
-        self._say_table([("NAME", "WEIGHT", "WAITING", "MODELS", "LIMITS"), *rows])
+        say_table(self._say, [("NAME", "WEIGHT", "WAITING", "MODELS", "LIMITS"), *rows])
         return True
 
     async def set_tenant(self, name: str, fields: dict[str, Any], *, json: bool) -> bool:
@@ -123,49 +123,42 @@ class Registrar:
         rows = [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
         cells = accounts.table(rows)
         if form == "json":
-            self._say_json(rows)
+            say_json(self._say, rows)
         elif form == "csv":
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(cells)
             self._say(text.getvalue().rstrip("\n"))
         else:
             total = accounts.table([accounts.total(rows, "total")])[1]
-            self._say_table([[name.upper() for name in cells[0]], *cells[1:], total])
+            say_table(self._say, [[name.upper() for name in cells[0]], *cells[1:], total])
         return True
 
     async def audit(self, limit: int, *, json: bool) -> bool:
         """The last changes, the latest first."""
         entries = await Audit(self._broker).recent(limit)
         if json:
-            self._say_json(entries)
+            say_json(self._say, entries)
             return True
         rows = [
-            (_moment(entry.at), entry.actor, entry.action, entry.target, _cell(entry.difference)) for entry in entries
+            (moment(entry.at), entry.actor, entry.action, entry.target, _cell(entry.difference)) for entry in entries
         ]
-        self._say_table([("WHEN", "WHO", "WHAT", "WHICH", "DIFFERENCE"), *rows])
+        say_table(self._say, [("WHEN", "WHO", "WHAT", "WHICH", "DIFFERENCE"), *rows])
         return True
 
     def _say_issued(self, issued: Issued, *, json: bool) -> None:
         if json:
-            self._say_json(issued.record.described() | {"key": issued.token})
+            say_json(self._say, issued.record.described() | {"key": issued.token})
             return
         self._say(issued.token)
         self._say(f"This is the key {issued.record.id} ({issued.record.name}). {_NOTED}")
 
-    def _say_json(self, value: Any) -> None:
-        self._say(msgspec.json.format(msgspec.json.encode(value)).decode())
-
-    def _say_table(self, rows: Sequence[Sequence[str]]) -> None:
-        for line in table.lines(rows):
-            self._say(line)
-
     def _say_facts(self, facts: dict[str, Any], *, json: bool) -> None:
         if json:
-            self._say_json(facts)
+            say_json(self._say, facts)
             return
         for name, value in facts.items():
-            moment = name in {"created", "expires", "revoked", "earlier_secret_until"}
-            self._say(f"{name.ljust(20)} {_moment(value) if moment else _cell(value)}")
+            is_moment = name in {"created", "expires", "revoked", "earlier_secret_until"}
+            self._say(f"{name.ljust(20)} {moment(value) if is_moment else _cell(value)}")
 
 
 def _key_row(record: KeyRecord) -> tuple[str, ...]:
@@ -176,8 +169,8 @@ def _key_row(record: KeyRecord) -> tuple[str, ...]:
         ",".join(record.scopes),
         ",".join(record.models),
         record.state(time.time()),
-        _moment(record.created),
-        _moment(record.expires),
+        moment(record.created),
+        moment(record.expires),
     )
 
 
@@ -185,11 +178,7 @@ def _cell(value: Any) -> str:
     if value is None or value in ({}, []):
         return "-"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _moment(seconds: float | None) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else "-"
+    return printable(text)
 
 
 def limits_of(settings: Sequence[str]) -> Limits:

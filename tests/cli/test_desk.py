@@ -9,11 +9,12 @@ import pytest
 from tests.queue.worker import done, text, until, working
 from tests.test_worker import spec
 from tests.test_worker import working as echoing
+from velesio.cli.desk import Desk
 from velesio.jobs import Failed, JobState, Priority
-from velesio.operate import Desk, Selection
 from velesio.queue.audit import Audit
 from velesio.queue.client import JobQueue
 from velesio.queue.registry import Registry
+from velesio.queue.selection import Selection
 from velesio.states import overall
 
 

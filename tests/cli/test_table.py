@@ -1,6 +1,6 @@
 """Tables for terminals."""
 
-from velesio import table
+from velesio.cli import table
 
 
 def test_columns_are_aligned() -> None:
