@@ -134,18 +134,21 @@ def test_the_dockerfile_copies_what_is_there() -> None:
     assert {"gateway", "worker-cpu", "worker-cuda"} <= set(names)
 
 
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
-def test_a_unit_verifies(path: Path, tmp_path: Path) -> None:
-    """With a program that exists here, and as the user of this machine."""
+def complaints(text: str, unit: Path) -> str:
+    """What systemd says of a unit, with a program that exists here, and as a user of this machine."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is missing on this machine")
-    text = path.read_text(encoding="utf-8").replace("/opt/velesio/bin/python", "/bin/true")
-    unit = tmp_path / path.name
+    text = text.replace("/opt/velesio/bin/python", "/bin/true")
     unit.write_text(re.sub(r"^(User|Group)=.*$", r"\1=daemon", text, flags=re.MULTILINE))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert path.name not in done.stderr, done.stderr
+    command = ["systemd-analyze", "verify", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return "".join(line for line in done.stderr.splitlines(keepends=True) if unit.name in line)
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_a_unit_verifies(path: Path, tmp_path: Path) -> None:
+    """Every line of it means something to systemd."""
+    assert complaints(path.read_text(encoding="utf-8"), tmp_path / path.name) == ""
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
@@ -177,6 +180,20 @@ def test_pods_do_not_hear_of_services_by_variables() -> None:
     pods = [manifest["spec"]["template"]["spec"] for manifest in manifests() if manifest["kind"] == "Deployment"]
     assert len(pods) == 2
     assert all(pod["enableServiceLinks"] is False for pod in pods)
+
+
+def test_mistakes_are_seen(tmp_path: Path) -> None:
+    """One letter too few in a unit, in a compose file, in a manifest: none of the checks above is blind."""
+    unit = UNITS[0].read_text(encoding="utf-8").replace("WatchdogSec", "WatchdogSe")
+    assert "WatchdogSe" in complaints(unit, tmp_path / "wrong.service")
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(COMPOSE[0].read_text(encoding="utf-8").replace("read_only", "read_onl"))
+    with pytest.raises(AssertionError, match="read_onl"):
+        run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(wrong))
+    [manifest, *_] = [manifest for manifest in manifests() if manifest["kind"] == "Deployment"]
+    manifest["spec"]["template"]["spec"]["enableServiceLink"] = False
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, "1.34", strict=True)
 
 
 def test_the_scaling_follows_a_rule_that_exists() -> None:
