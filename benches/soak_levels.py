@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from velesio.queue.keys import PERMANENT
+
 _WARM = 0.25
 """Part of the time in which caches and pools may fill: slopes are those of the rest."""
 _NO_TTL = "(no time to live)"
-PERMANENT = frozenset({"keys", "tenants", "pepper", "roster", "audit"})
-"""Keys of the broker that live for ever; docs/queue.md has the list."""
 BOUNDED = {"ser": 400, "rl": 20_000, "idem": 20_000}
 """Families of keys that fill for an hour or longer, and how many of them there may be: a series has 366 spans of ten
 seconds, limits of keys live as long as what they count."""

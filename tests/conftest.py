@@ -22,6 +22,8 @@ import hypothesis
 import pytest
 import redis
 
+from velesio.queue.keys import PERMANENT
+
 if TYPE_CHECKING:
     from velesio.queue.broker import Broker
 
@@ -182,14 +184,14 @@ async def _settled_leaks(server: redis.Redis) -> list[str]:
 
 
 def _leaks(server: redis.Redis) -> list[str]:
-    """Keys that say that a job is live, and keys without a time to live that are not bounded otherwise."""
+    """Keys that say that a job is live, and keys without a time to live that should have one."""
     leaks = []
     for key in server.scan_iter(count=1000):
         match = re.match(r"\{[^}]+\}:(\w+)", key.decode())
         kind = match.group(1) if match else ""
         if kind in _LIVE and not _LIVE[kind](server, key):
             leaks.append(f"{key.decode()} holds live jobs")
-        elif server.ttl(key) == -1 and kind not in _PERMANENT:
+        elif server.ttl(key) == -1 and kind not in PERMANENT:
             leaks.append(f"{key.decode()} has no time to live")
     return sorted(leaks)
 
@@ -215,6 +217,3 @@ _LIVE: dict[str, Callable[[redis.Redis, bytes], bool]] = {
     "cnt": _is_zero,  # queued and running by tenant
 }
 """Second part of a key that names live jobs → whether it names none. With or without a time to live."""
-
-_PERMANENT = {"f", "cnt", "vt", "wake", "wks", "dead", "audit", "keys", "tenants", "pepper", "roster"}
-"""Second part of the keys that may lack a time to live: emptied by use, trimmed to a length or swept by age."""

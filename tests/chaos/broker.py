@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,9 @@ import pytest
 import redis
 
 from tests.end_to_end.process import eventually, free_port
+from velesio.queue.keys import PERMANENT
 
 ROOT = "{vel}:"
-_KEPT = {"pepper", "keys", "tenants", "roster", "audit"}
-"""Who may use the installation: no matter of jobs, and kept for as long as there is one."""
 
 
 class BrokerServer:
@@ -102,13 +100,6 @@ def binary(kind: str) -> str:
     return found
 
 
-def can_connect(host: str, port: int) -> bool:
-    """Whether somebody listens there."""
-    with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
-        return True
-    return False
-
-
 def idle(client: redis.Redis) -> bool:
     """Whether the broker holds no live job: none waiting, delayed, leased or with a deadline to come."""
     if any(client.exists(f"{ROOT}{name}") for name in ("sched", "dl", "cnt:q", "cnt:r")):
@@ -124,7 +115,7 @@ def faults(client: redis.Redis) -> list[str]:
     found, states = [], dict.fromkeys(("done", "failed", "cancelled"), 0)
     for key in client.scan_iter(f"{ROOT}*", count=1000):
         left, kind = client.ttl(key), key.removeprefix(ROOT).partition(":")[0]
-        if left == -1 and kind not in _KEPT:
+        if left == -1 and kind not in PERMANENT:
             found.append(f"{key} has no time to live")
         if kind == "j":
             state = client.hget(key, "st")
