@@ -163,3 +163,19 @@ def test_origins_may_be_words(tmp_path: Path) -> None:
     """`*` for all, `localhost` for pages of this machine, or origins."""
     origins = ["*", "localhost", "https://game.example:8443", "http://[::1]:3000/"]
     assert load("", {}, f"server.cors_origins={origins}", path=tmp_path).server.cors_origins == tuple(origins)
+
+
+@pytest.mark.parametrize(
+    ("entry", "fits"),
+    [
+        *((entry, True) for entry in ("example.org", "*.example.org", "*", "localhost:9000", "[::1]:*", "A.org:8443")),
+        *((entry, False) for entry in ("https://example.org", "example.org/x", "", "exa mple.org", "*.*", "a:b")),
+    ],
+)
+def test_lists_of_hosts_have_what_could_match(entry: str, fits: bool, tmp_path: Path) -> None:
+    """Anything else is refused, since it would silently allow nothing."""
+    if fits:
+        assert load("", {}, f'fetch.hosts=["{entry}"]', path=tmp_path).fetch.hosts == (entry,)
+        return
+    with pytest.raises(ConfigError, match="is no host"):
+        load("", {}, f'fetch.hosts=["{entry}"]', path=tmp_path)

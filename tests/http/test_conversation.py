@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest, Unsupported
-from velesio.http.conversation import Conversation, conversation_of, messages_of
+from velesio.http.conversation import Conversation, conversation_of
 
 
 def test_a_conversation_is_read() -> None:
@@ -15,7 +15,7 @@ def test_a_conversation_is_read() -> None:
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": "Ann"},
         {"role": "assistant", "content": "", "refusal": None, "tool_calls": [], "annotations": []},
     ]
-    assert messages_of({"messages": messages}) == [
+    assert conversation_of({"messages": messages}).messages == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "a\nb", "name": "Ann"},
         {"role": "assistant", "content": ""},
@@ -47,7 +47,7 @@ def user(content: Any) -> list[dict[str, Any]]:
 def test_bad_messages_are_named(messages: Any, param: str) -> None:
     """By their path in the body."""
     with pytest.raises(BadRequest) as caught:
-        messages_of({"messages": messages})
+        conversation_of({"messages": messages})
     assert caught.value.param == param
     assert not isinstance(caught.value, Unsupported)
 
@@ -55,7 +55,7 @@ def test_bad_messages_are_named(messages: Any, param: str) -> None:
 def test_no_messages() -> None:
     """They are required."""
     with pytest.raises(BadRequest, match="required"):
-        messages_of({})
+        conversation_of({})
 
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
@@ -120,12 +120,6 @@ def test_files_are_refused() -> None:
         conversation_of({"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]})
 
 
-def test_families_of_texts_refuse_pictures() -> None:
-    """They do not lose them."""
-    with pytest.raises(Unsupported):
-        messages_of({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]}]})
-
-
 def test_calls_and_their_results() -> None:
     """As templates expect them, the old words and arguments that are objects included."""
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
@@ -135,7 +129,7 @@ def test_calls_and_their_results() -> None:
         {"role": "assistant", "function_call": {"name": "f", "arguments": {"a": 1}}},
         {"role": "function", "name": "f", "content": "3"},
     ]
-    assert messages_of({"messages": messages}) == [
+    assert conversation_of({"messages": messages}).messages == [
         {"role": "assistant", "content": "", "reasoning_content": "Hm.", "tool_calls": [call]},
         {"role": "tool", "content": "2", "tool_call_id": "1"},
         {"role": "assistant", "content": "", "tool_calls": [{name: call[name] for name in ("type", "function")}]},
@@ -156,5 +150,5 @@ def test_calls_and_their_results() -> None:
 def test_bad_calls_are_named(calls: Any, param: str) -> None:
     """By their path in the body."""
     with pytest.raises(BadRequest) as caught:
-        messages_of({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]})
+        conversation_of({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]})
     assert caught.value.param == f"messages[0].{param}"

@@ -3,6 +3,7 @@
 import re
 from ipaddress import ip_network
 
+from velesio.config.hosts import ENTRY, NAME
 from velesio.config.sections import Config
 from velesio.errors import ConfigError
 
@@ -58,17 +59,13 @@ def _check_origins(config: Config) -> None:
                 raise ConfigError(f'{place}: {origin!r} is no origin; write it like "https://example.org:8443"')
 
 
-_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
-_HOST = re.compile(rf"(\*|\*\.{_NAME.pattern}|{_NAME.pattern})(:(\d{{1,5}}|\*))?", re.IGNORECASE)
-
-
 def _check_hosts(config: Config) -> None:
     for name in config.server.hosts:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ConfigError(f'server.hosts: {name!r} is no name of a host; write it like "ai.example.org"')
     for place, hosts in (("webhooks.hosts", config.webhooks.hosts), ("fetch.hosts", config.fetch.hosts)):
         for host in hosts:
-            if not _HOST.fullmatch(host):
+            if not ENTRY.fullmatch(host):
                 raise ConfigError(f'{place}: {host!r} is no host; write it like "example.org" or "*.example.org:8443"')
     for network in config.server.trusted_proxies:
         try:

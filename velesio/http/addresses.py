@@ -5,26 +5,17 @@ at all, and no host may resolve to a private address. Names are resolved once, b
 that nobody can answer differently a moment later.
 """
 
-import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from yarl import URL
 
+from velesio.config.hosts import ENTRY
 from velesio.errors import Forbidden
 
 _LONGEST = 2048
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-_ENTRY = re.compile(
-    r"(?P<host>\*|(?:\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}|\*))?"
-)
-
-
-def is_entry(text: str) -> bool:
-    """Whether this can stand in a list of hosts: `example.org`, `*.example.org`, `[2001:db8::1]`, `*`, each with
-    `:8443` or `:*` for other ports than the usual one."""
-    return _ENTRY.fullmatch(text.lower()) is not None
 
 
 def is_public(address: str) -> bool:
@@ -87,7 +78,7 @@ def _read(text: str) -> URL:
 
 
 def _matches(entry: str, scheme: str, host: str, port: int | None) -> bool:
-    found = _ENTRY.fullmatch(entry)
+    found = ENTRY.fullmatch(entry)
     if found is None:
         return False
     ports = found["port"] or str(_DEFAULT_PORTS[scheme])

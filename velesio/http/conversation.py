@@ -47,18 +47,6 @@ def conversation_of(raw: Mapping[str, Any]) -> Conversation:
     return Conversation(read, media.files)
 
 
-def messages_of(raw: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same for families whose messages hold texts only.
-
-    Raises:
-        BadRequest, Unsupported: as `conversation_of`, and for pictures and sounds.
-    """
-    messages, media = conversation_of(raw)
-    if media:
-        raise Unsupported("Field 'messages': pictures and sounds are not taken here", param="messages")
-    return messages
-
-
 def _message(message: Any, path: str, media: Media) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise bad_field(path, "expected an object with role and content")
