@@ -49,7 +49,7 @@ TARGETS = {
     ),
     "solvers": Target(
         _under("velesio/backends/diffusion", "solvers", "multistep", "adaptive"),
-        _under("tests/backends/diffusion", "test_solvers"),
+        _under("tests/backends/diffusion", "test_solver_laws", "test_solvers"),
     ),
     "prompt": Target(_under("velesio/backends/diffusion", "prompt"), _under("tests/backends/diffusion", "test_prompt")),
     "lua": Target(
