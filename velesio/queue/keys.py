@@ -3,7 +3,6 @@
 Scripts get only the root, `KEYS[1]`, and build the same names in `lua/common.lua`.
 """
 
-
 PERMANENT = frozenset({"keys", "tenants", "pepper", "roster", "audit"})
 """Second parts of the names of keys without a time to live: who may use the installation, and what operators changed.
 They are no matter of jobs, and kept for as long as there is an installation."""
