@@ -9,23 +9,27 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "velesio"
 
-LEAVES = {"jobs", "errors", "config", "metrics", "states", "tracing"}
+LEAVES = {"jobs", "errors", "config", "metrics", "states", "tracing", "nearest"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": LEAVES
     | {"cli", "queue", "service", "logs", "pulls", "catalogue", "http.webhooks", "backends.base", "backends.plugins"},
-    "service": LEAVES | {"catalogue", "http", "queue", "worker", "notify", "gpu_metrics"},
+    "service": LEAVES | {"catalogue", "http", "queue", "worker", "notify", "gpu_metrics", "garbage", "inventory"},
     "notify": set(),
+    "garbage": set(),
+    "nearest": set(),
     "gpu_metrics": set(),
     "catalogue": {"pulls", "backends.plugins", "backends.base", "config", "errors"},
     "logs": {"config"},
     "pulls": {"config", "downloads", "errors"},
     "downloads": {"errors"},
     "tracing": {"errors", "config"},
-    "http": LEAVES | {"pictures", "http", "queue", "backends.base", "dialects", "downloads", "pulls"},
+    "http": LEAVES | {"pictures", "http", "queue", "backends.base", "dialects", "downloads", "pulls", "logs"},
     "worker": LEAVES | {"queue", "residency", "engines", "backends.base"},
+    "inventory": LEAVES | {"catalogue", "pulls", "queue", "backends.base"},
     "queue": LEAVES | {"queue", "backends.base"},
-    "residency": LEAVES | {"engines", "backends.base"},
+    "residency": LEAVES | {"engines", "resident", "backends.base"},
+    "resident": LEAVES | {"engines", "backends.base"},
     "engines": {"jobs", "errors", "metrics", "states", "backends.base"},
     "backends.plugins": {"backends.base", "errors"},
     "backends.base": {"jobs", "errors"},

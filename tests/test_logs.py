@@ -11,7 +11,8 @@ import logging, structlog
 from velesio import logs
 from velesio.config import LogSection
 logs.configure(LogSection(level="info", format={format!r}))
-structlog.contextvars.bind_contextvars(request_id="r1")
+logs.begin(request_id="r0", job_id="j0")
+logs.add(request_id="r1")
 structlog.get_logger("velesio.test").info("own", job_id="j1")
 logging.getLogger("library").warning("foreign %s", "words")
 structlog.get_logger("velesio.test").debug("too quiet")

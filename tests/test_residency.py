@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from velesio.backends.base import Engine, ModelCard, Work
@@ -333,3 +334,86 @@ async def test_a_pinned_model_stays() -> None:
         await models.fulfil(wish("c", loaded=True, number=4, pinned=False))
         await models.sweep()
         assert models.loaded == []
+
+
+class Editions(Shelf):
+    """A shelf whose cards tell an edition: another one is another file under the same name."""
+
+    def __init__(self, edition: int, *names: str) -> None:
+        super().__init__(*names)
+        self.edition = edition
+
+    def models(self) -> list[ModelCard]:
+        return [msgspec.structs.replace(card, created=self.edition) for card in super().models()]
+
+
+async def test_models_come_and_go_while_others_are_used() -> None:
+    """A new one can be loaded at once; one that is gone is told of no more, and is unloaded if it has no jobs."""
+    shelf = Shelf("a", "b")
+    async with residency(shelf) as models:
+        engine = await models.engine_for("a")
+        await models.engine_for("b")
+        assert models.restock([Shelf("a", "b")]) is False
+        later = Shelf("a", "c")
+        assert models.restock([later]) is True
+        assert [card.name for card in models.cards] == ["a", "c"]
+        await models.sweep()
+        assert shelf.open == {"a"}
+        assert await models.engine_for("a") is engine
+        await models.engine_for("c")
+        assert later.loads == ["c"]
+        with pytest.raises(ModelNotFound):
+            await models.engine_for("b")
+
+
+async def test_a_model_that_is_gone_ends_its_jobs_first() -> None:
+    """It has no room meanwhile; after the last one nothing is left of it."""
+    shelf = Shelf("a")
+    async with residency(shelf) as models:
+        engine = await models.engine_for("a")
+        engine.submit(job("a"))
+        assert models.restock([Shelf("b")]) is True
+        await models.sweep()
+        assert (shelf.open, dict(models.room())) == ({"a"}, {"b": 2})
+        await models.fulfil(Wish(number=1, model="a", loaded=True))  # a wish does not bring it back
+        assert dict(models.room()) == {"b": 2}
+        shelf.gate.set()
+        async with asyncio.timeout(5):
+            while "a" in models.states():
+                await asyncio.sleep(0.005)
+        assert not shelf.open
+
+
+async def test_a_changed_model_is_loaded_anew_when_its_jobs_have_ended() -> None:
+    """The new card is in force then; one that was not loaded has it at once."""
+    old, new = Editions(1, "a", "b"), Editions(2, "a", "b")
+    async with residency(old) as models:
+        (await models.engine_for("a")).submit(job("a"))
+        models.restock([new])
+        assert {card.name: card.created for card in models.cards} == {"a": 1, "b": 2}
+        assert dict(models.room()) == {"b": 2}
+        old.gate.set()
+        async with asyncio.timeout(5):
+            while models.room().get("a") != 2:
+                await asyncio.sleep(0.005)
+        await models.engine_for("a")
+        assert (old.loads, new.loads, old.open) == (["a"], ["a"], set())
+
+
+async def test_a_model_that_comes_back_in_time_stays_loaded() -> None:
+    """A file that was away for a moment costs nothing while its jobs go on."""
+    shelf = Shelf("a")
+    async with residency(shelf) as models:
+        engine = await models.engine_for("a")
+        engine.submit(job("a"))
+        models.restock([])
+        models.restock([Shelf("a")])
+        assert dict(models.room()) == {"a": 1}
+        assert await models.engine_for("a") is engine
+
+
+async def test_patterns_choose_among_what_comes() -> None:
+    """As among what was there."""
+    async with residency(Shelf("a1"), patterns=["a*"]) as models:
+        models.restock([Shelf("a1", "a2", "b1")])
+        assert [card.name for card in models.cards] == ["a1", "a2"]

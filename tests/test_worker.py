@@ -356,3 +356,52 @@ async def test_the_worker_with_least_to_do_loads(broker: Broker) -> None:
         again = await wishes.load(broker, registry, "a", keep_alive=5.0)
         await wishes.fulfilled(registry, again, 10)
         assert len(again.workers) == 1
+
+
+async def free(worker: Worker) -> None:
+    """Waits until a worker holds nothing."""
+    async with asyncio.timeout(5):
+        while worker.facts()["jobs"]:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_defect_in_ending_a_job_costs_it_an_attempt(brisk: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its place is free at once, and it is tried again; the next one ends as ever."""
+    settle, defects = Leases.settle, [1]
+
+    async def broken(self: Leases, lease: Any, final: Any) -> bool:
+        if isinstance(final, Completed) and defects:
+            defects.clear()
+            raise TypeError("a defect")
+        return await settle(self, lease, final)
+
+    monkeypatch.setattr(Leases, "settle", broken)
+    async with listening(brisk) as inbox, working(brisk, spec(slots=1)) as worker:
+        assert text_of((await ask(brisk, inbox, "one two"))[-1])
+        await free(worker)
+    (record,) = await JobQueue(brisk).recent(JobState.DONE)
+    assert (record.attempts, record.crashes) == (2, 0)
+
+
+async def test_a_job_that_cannot_be_ended_at_all_is_left_to_others(
+    broker: Broker, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease is renewed no more, so it runs out; this worker's place is free meanwhile."""
+    settle, defects = Leases.settle, [1, 2]
+
+    async def broken(self: Leases, lease: Any, final: Any) -> bool:
+        if defects:
+            defects.pop()
+            raise TypeError("a defect")
+        return await settle(self, lease, final)
+
+    monkeypatch.setattr(Leases, "settle", broken)
+    section = QueueSection(lease=0.4, beat=0.1, reclaim_interval=0.1)
+    brief = await Broker.connect(RedisSection(url=valkey_url), section)
+    async with listening(brief) as inbox, working(brief, spec(slots=1)) as worker:
+        lost = asyncio.create_task(ask(brief, inbox, "one two"))
+        assert text_of((await lost)[-1])
+        await free(worker)
+    (record,) = await JobQueue(brief).recent(JobState.DONE)
+    assert (record.attempts, record.crashes) == (2, 1)
+    await brief.close()

@@ -20,7 +20,8 @@ VelesioError (500 internal_error)
 │   ├── JobUnfinished (409 job_unfinished)
 │   └── SessionFull (409 session_full)
 ├── TooMany (429 rate_limited)
-│   └── TenantQueueFull (429 tenant_queue_full)
+│   ├── TenantQueueFull (429 tenant_queue_full)
+│   └── TooManyKeys (429 too_many_wrong_keys)
 ├── Unavailable (503 unavailable)
 │   ├── QueueFull (503 queue_full)
 │   ├── NoWorker (503 no_worker)
@@ -28,6 +29,7 @@ VelesioError (500 internal_error)
 │   ├── ModelLoading (503 model_loading)
 │   └── ShuttingDown (503 shutting_down)
 ├── DeadlineExceeded (504 deadline_exceeded)
+├── Unreadable (500 unreadable)        what the broker keeps of it was not written by this release
 ├── JobCancelled (499 cancelled)
 └── JobFailed (500 job_failed)
     ├── WorkerLost (500 worker_lost)
@@ -202,6 +204,12 @@ class TenantQueueFull(TooMany):
     code = "tenant_queue_full"
 
 
+class TooManyKeys(TooMany):
+    """This address has tried too many wrong API keys; try again later, with a key that is known here."""
+
+    code = "too_many_wrong_keys"
+
+
 class Unavailable(VelesioError):
     """The service cannot answer now; try again later."""
 
@@ -244,6 +252,12 @@ class DeadlineExceeded(VelesioError):
 
     code = "deadline_exceeded"
     status = 504
+
+
+class Unreadable(VelesioError):
+    """What the broker keeps of this cannot be read by this release."""
+
+    code = "unreadable"
 
 
 class JobCancelled(VelesioError):

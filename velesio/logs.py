@@ -6,6 +6,8 @@ by the logger `CONTENT`, and by no other.
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -17,11 +19,24 @@ CONTENT = "velesio.content"
 _TALKATIVE = ("asyncio", "aiohttp.client", "opentelemetry", "urllib3", "PIL")
 """Libraries whose debugging lines may quote what they handle."""
 
+_about: ContextVar[dict[str, Any]] = ContextVar("about")
+
+
+def begin(**fields: Any) -> None:
+    """Has every line of this task, and of those that it begins, bear these fields."""
+    _about.set(fields)
+
+
+def add(**fields: Any) -> None:
+    """Has the lines bear these too, from now on. One variable for all of them: a new value of a variable costs as much
+    as a line."""
+    _about.get().update(fields)
+
 
 def configure(section: LogSection) -> None:
     """Sends the logs of Velesio and of its libraries through structlog."""
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        merge,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -57,6 +72,12 @@ def configure(section: LogSection) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # the middleware writes the access log
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+def merge(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The line with what `begin` and `add` have said; its own words count more."""
+    known = _about.get(None)
+    return {**known, **event} if known else event
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

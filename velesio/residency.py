@@ -3,18 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 import structlog
 
-from velesio import metrics
 from velesio.backends.base import Backend, ModelCard
 from velesio.engines import Deliver, EngineThread
 from velesio.errors import ModelNotFound, OutOfMemory, ShuttingDown, VelesioError
 from velesio.jobs import TextResult
+from velesio.resident import Resident
 from velesio.states import Counts, ModelState, State, Wish, added
 
 log = structlog.get_logger(__name__)
@@ -22,78 +21,6 @@ log = structlog.get_logger(__name__)
 AFTERTHOUGHT = 10.0
 """Seconds within which a model that was unloaded and is loaded again belongs to the same matter: a request may need a
 second job, and its keep-alive still counts."""
-RETRY_LOAD_AFTER = 30.0
-"""Seconds for which a model that failed to load is not tried again."""
-
-
-@dataclass(slots=True)
-class Resident:
-    """One model of this worker and, while it is loaded, its engine."""
-
-    card: ModelCard
-    backend: Backend
-    configured: float
-    """Seconds after the last use at which it is unloaded, negative: never; unless a client asks for something else."""
-    engine: EngineThread | None = None
-    starting: EngineThread | None = None
-    """The engine, while it loads."""
-    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    state: State = "unloaded"
-    since: float = field(default_factory=time.time)
-    reserved: int = 0
-    """Leases taken that have not reached the engine yet."""
-    used: float = 0.0
-    """Monotonic time of the last use."""
-    asked: float | None = None
-    """The keep-alive that a client asked for; it holds until the model is unloaded, and a little longer."""
-    pinned: bool = False
-    """Whether it is not unloaded for others' sake, nor for having no jobs."""
-    leaving: bool = False
-    """Whether it takes no more jobs and is unloaded when those it has are done."""
-    wish: int = 0
-    """The number of the last wish that was fulfilled, as far as it could be."""
-    counts: Counts = field(default_factory=Counts)
-    failed: float = float("-inf")
-    failure: VelesioError | None = None
-
-    @property
-    def held(self) -> int:
-        """Jobs on their way to the engine or in it."""
-        return self.reserved + (self.engine.held if self.engine else 0)
-
-    @property
-    def keep_alive(self) -> float:
-        """Seconds after the last use at which it is unloaded; negative: never."""
-        return self.configured if self.asked is None else self.asked
-
-    def blocked(self, now: float) -> bool:
-        """Whether a load failed a moment ago."""
-        return self.failure is not None and now - self.failed < RETRY_LOAD_AFTER
-
-    def expired(self, now: float) -> bool:
-        """Whether it was idle for its keep-alive."""
-        return not self.pinned and not self.held and 0 <= self.keep_alive <= now - self.used
-
-    def enter(self, state: State) -> None:
-        """Note the state and the time."""
-        self.state, self.since = state, time.time()
-        metrics.model_loaded.labels(self.card.name).set(state == "loaded")
-
-    def described(self) -> ModelState:
-        """What the registry is told."""
-        starting, failure, expires = self.starting, self.failure, None
-        if self.state == "loaded" and self.keep_alive >= 0 and not self.pinned:
-            idle = 0.0 if self.held else time.monotonic() - self.used
-            expires = round(time.time() - idle + self.keep_alive, 1)
-        return ModelState(
-            state=self.state,
-            since=self.since,
-            progress=starting.progress if starting else float(self.state == "loaded"),
-            expires_at=expires,
-            reason=failure.message if failure and self.state == "failed" else "",
-            pinned=self.pinned,
-            wish=self.wish,
-        )
 
 
 class Residency:
@@ -115,22 +42,57 @@ class Residency:
         called when a model's state is another."""
         self._deliver = deliver
         self.budget = budget or _four_fifths_of_memory()
-        own = keep_alives or {}
-        self._residents = {
-            card.name: Resident(card, backend, own.get(card.name, keep_alive))
-            for backend in backends
-            for card in backend.models()
-            if not patterns or any(fnmatch(card.name, pattern) for pattern in patterns)
-        }
+        self._patterns = tuple(patterns)
+        self._usual, self._own = keep_alive, keep_alives or {}
+        self._residents = {card.name: self._resident(card, backend) for card, backend in self._chosen(backends)}
         self._changed = changed
         self._freed = asyncio.Condition()
         self._wanting_space = 0
         self._closed = False
 
+    def _chosen(self, backends: Sequence[Backend]) -> Iterator[tuple[ModelCard, Backend]]:
+        for backend in backends:
+            for card in backend.models():
+                if not self._patterns or any(fnmatch(card.name, pattern) for pattern in self._patterns):
+                    yield card, backend
+
+    def _resident(self, card: ModelCard, backend: Backend) -> Resident:
+        return Resident(card, backend, self._own.get(card.name, self._usual))
+
+    def restock(self, backends: Sequence[Backend]) -> bool:
+        """Serve what these backends have from now on. A model that is not among them any more, or whose card is another
+        now, ends the jobs that it has, is unloaded, and only then gone or loaded anew. False: nothing is another."""
+        chosen = {card.name: (card, backend) for card, backend in self._chosen(backends)}
+        before = self.cards
+        residents = {name: self._residents.get(name) or self._resident(*found) for name, found in chosen.items()}
+        for name, (card, backend) in chosen.items():
+            resident = residents[name]
+            resident.gone, resident.leaving = False, resident.leaving and not resident.stale
+            resident.successor = None if resident.card == card else (card, backend)
+            if resident.successor is None:
+                resident.backend = backend
+        for name, resident in self._residents.items():
+            if name not in chosen:
+                residents[name], resident.gone = resident, True
+        self._residents = residents  # as a whole: another thread may be reading
+        for resident in tuple(residents.values()):
+            resident.leaving = resident.leaving or resident.stale
+            if resident.stale and not resident.occupied:
+                self._retire(resident)
+        return self.cards != before
+
+    def _retire(self, resident: Resident) -> None:
+        """A stale model is loaded no more: its successor takes its place, or nothing does."""
+        if resident.successor is not None:
+            (resident.card, resident.backend), resident.successor = resident.successor, None
+            resident.failure, resident.leaving = None, False
+        elif resident.gone:
+            self._residents = {name: each for name, each in self._residents.items() if each is not resident}
+
     @property
     def cards(self) -> list[ModelCard]:
         """What this worker advertises."""
-        return [resident.card for resident in self._residents.values()]
+        return [resident.card for resident in self._residents.values() if not resident.gone]
 
     @property
     def loaded(self) -> list[str]:
@@ -147,7 +109,9 @@ class Residency:
 
     def count(self, name: str, result: TextResult) -> None:
         """A job of this model was settled with a text."""
-        counts, usage, timings = self._residents[name].counts, result.usage, result.timings
+        if (resident := self._residents.get(name)) is None:
+            return
+        counts, usage, timings = resident.counts, result.usage, result.timings
         counts.prompt_tokens += usage.prompt_tokens - usage.cached_tokens
         counts.cached_tokens += usage.cached_tokens
         counts.generated_tokens += usage.completion_tokens
@@ -194,11 +158,13 @@ class Residency:
 
     def reserve(self, name: str) -> None:
         """Counts a lease that was taken, until `engine_for` has answered it."""
-        self._residents[name].reserved += 1
+        if resident := self._residents.get(name):
+            resident.reserved += 1
 
     def unreserve(self, name: str) -> None:
         """The lease reached its engine or was given back."""
-        self._residents[name].reserved -= 1
+        if resident := self._residents.get(name):
+            resident.reserved -= 1
 
     def engine_at_hand(self, name: str) -> EngineThread | None:
         """The engine of a model that is loaded and stays; None: ask `engine_for`, which may take a while."""
@@ -303,11 +269,14 @@ class Residency:
 
     async def _unload(self, resident: Resident, state: State = "unloaded") -> None:
         engine, resident.engine = resident.engine, None
-        resident.leaving = False
+        resident.leaving = resident.gone
         if engine is not None:
             log.info("unloading model", model=resident.card.name)
             self._enter(resident, state)
             await engine.close()
+        if resident.stale and not resident.held:
+            self._retire(resident)
+            self._changed()
 
     def _enter(self, resident: Resident, state: State) -> None:
         resident.enter(state)
@@ -322,7 +291,7 @@ class Residency:
         resident = self._residents.get(wish.model)
         if resident is None:
             return
-        resident.leaving = not wish.loaded
+        resident.leaving = not wish.loaded or resident.stale
         if wish.keep_alive is not None or resident.engine is None:
             resident.asked = wish.keep_alive
         try:
@@ -346,7 +315,8 @@ class Residency:
         """A job of this model has ended: its keep-alive begins anew, with the seconds that the job asked for if it
         did, and its memory may be free for another. Even one of 0 s waits for the next `sweep`: the same request may
         have a second job."""
-        resident = self._residents[name]
+        if (resident := self._residents.get(name)) is None:
+            return
         resident.used = time.monotonic()
         if keep_alive is not None and keep_alive != resident.asked:
             resident.asked = keep_alive
@@ -358,10 +328,12 @@ class Residency:
                 self._freed.notify_all()
 
     async def sweep(self) -> None:
-        """Unloads the models that were idle for longer than their keep-alive."""
+        """Unloads the models that were idle for longer than their keep-alive, or whose files are others now."""
         now = time.monotonic()
-        for resident in self._residents.values():
-            if resident.engine and resident.expired(now) and not resident.loading.locked():
+        for resident in tuple(self._residents.values()):
+            if resident.stale and not resident.held and not resident.loading.locked():
+                await self._leave(resident)
+            elif resident.engine and resident.expired(now) and not resident.loading.locked():
                 async with resident.loading:
                     await self._unload(resident, "sleeping")
 
@@ -377,7 +349,7 @@ class Residency:
         self._closed = True
         async with self._freed:
             self._freed.notify_all()
-        for resident in self._residents.values():
+        for resident in tuple(self._residents.values()):
             async with resident.loading:  # a load under way is let to its end: a library cannot be interrupted
                 await self._unload(resident)
 

@@ -16,12 +16,13 @@ import structlog
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from velesio import __version__, catalogue, gpu_metrics, metrics, notify, tracing
+from velesio import __version__, catalogue, garbage, gpu_metrics, metrics, notify, tracing
 from velesio.config import Config, MonitoringSection
 from velesio.errors import BrokerUnavailable, ConfigError
 from velesio.http import app, first_key, listening, monitoring
 from velesio.http.gateway import Gateway
 from velesio.http.keys import KeyRing
+from velesio.inventory import Inventory
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.credentials import pepper_of
@@ -177,6 +178,9 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
     running = asyncio.create_task(worker.run(), name="worker")
     stop.watch(running)
 
+    inventory = Inventory(config, worker.restock)
+    inventory.start()
+    stack.push_async_callback(inventory.close)
     async def drain() -> None:
         await worker.drain(config.server.drain_timeout, stop.hurried)
         await asyncio.wait({running})

@@ -13,7 +13,7 @@ from velesio import metrics, tracing
 from velesio.backends.base import Backend, Work
 from velesio.config import WorkerSection
 from velesio.engines import Delivery, EngineThread
-from velesio.errors import BrokerUnavailable, ShuttingDown, VelesioError
+from velesio.errors import BrokerUnavailable, ModelNotFound, ShuttingDown, VelesioError
 from velesio.jobs import (
     Completed,
     Delta,
@@ -115,6 +115,15 @@ class Worker:
         for card in self.residency.cards:
             metrics.worker_slots.labels(card.name).set(card.slots)
         self._leases.advertise(self.residency.cards, self.facts)
+
+    def restock(self, backends: Sequence[Backend]) -> None:
+        """Serves what these backends have from now on; jobs of models that are gone are let end."""
+        before = {card.name for card in self.residency.cards}
+        if self.residency.restock(backends):
+            cards = [card.name for card in self.residency.cards]
+            log.info("models are others", models=cards, gone=sorted(before.difference(cards)))
+            self.advertise()
+            self._reconsider()
 
     async def unready(self) -> list[str]:
         """Why this worker takes no jobs, or cannot do them at once; empty: it does. For health checks."""
@@ -253,7 +262,7 @@ class Worker:
         model = held.lease.job.model
         try:
             engine = await self.residency.engine_for(model)
-        except ShuttingDown:
+        except (ShuttingDown, ModelNotFound):  # or its file was removed a moment ago
             self.residency.unreserve(model)
             await self._release(held)
         except VelesioError as error:
@@ -284,13 +293,30 @@ class Worker:
 
     async def _settle(self, held: Held, final: Final) -> None:
         """Ends a job, by the holder only; a broker that is away is waited for by `leases`."""
-        job = held.lease.job
-        held.lease.spent = held.spending.at_end(final, held.work.seconds if held.work else 0.0)
         try:
-            settled = await self._leases.settle(held.lease, final)
+            held.lease.spent = held.spending.at_end(final, held.work.seconds if held.work else 0.0)
+            final, settled = await self._ended(held.lease, final)
+            self._account(held, final, settled=settled)
+        finally:  # whatever fails here, the place is free
+            await self._forget(held)
+
+    async def _ended(self, lease: Lease, final: Final) -> tuple[Final, bool]:
+        """How a lease was ended, and whether by this worker. A defect in ending it costs the job an attempt; if not
+        even that can be told, the lease runs out and the job is computed again."""
+        try:
+            return final, await self._leases.settle(lease, final)
         except BrokerUnavailable:
-            log.exception("result lost: the lease will run out and the job be computed again", job_id=job.id)
-            settled = False
+            log.exception("result lost: the lease will run out and the job be computed again", job_id=lease.job.id)
+        except Exception as error:
+            log.exception("job not ended", job_id=lease.job.id)
+            if final is not (failed := _unended(error, final)):
+                return await self._ended(lease, failed)
+            self._leases.forsake(lease)
+        return final, False
+
+    def _account(self, held: Held, final: Final, *, settled: bool) -> None:
+        """Metrics, spans and the log line of a job's end."""
+        job = held.lease.job
         outcome = type(final).__name__.lower() if settled else "stale"
         seconds = time.monotonic() - held.began
         metrics.child(metrics.jobs, job.model, outcome).inc()
@@ -301,13 +327,18 @@ class Worker:
             if isinstance(final.result, TextResult):
                 self.residency.count(job.model, final.result)
         log.info("job ended", job_id=job.id, model=job.model, outcome=outcome, seconds=round(seconds, 3))
-        await self._forget(held)
 
     async def _release(self, held: Held) -> None:
         """Gives a job back to its old place in the queue."""
-        with contextlib.suppress(BrokerUnavailable):  # its lease then runs out, which gives it back as well
+        try:
             await self._leases.release(held.lease)
-        await self._forget(held)
+        except BrokerUnavailable:
+            pass  # its lease then runs out, which gives it back as well
+        except Exception:
+            log.exception("job not given back: its lease will run out", job_id=held.lease.job.id)
+            self._leases.forsake(held.lease)
+        finally:
+            await self._forget(held)
 
     async def _forget(self, held: Held) -> None:
         job = held.lease.job
@@ -361,6 +392,16 @@ class Worker:
             held = self._held.get(work.job.id)
             if held is not None and held.work is work:
                 await self._settle(held, Failed("job_failed", "the engine hung while computing this job", retry=True))
+
+
+_UNENDED = "the worker failed while ending this job"
+
+
+def _unended(error: Exception, final: Final) -> Final:
+    """What is told of a job whose end could not be told; that itself, if it was this."""
+    if isinstance(final, Failed) and final.message == _UNENDED:
+        return final
+    return Failed("job_failed", _UNENDED, details={"error": type(error).__name__}, retry=True)
 
 
 def _as_final(event: Event) -> Final:

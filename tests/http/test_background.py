@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.http.conftest import ANYTHING, Answer, Site, StartSite, bodies, until
 from velesio.backends.base import ModelSpec
-from velesio.config import KeySection, ServerSection
+from velesio.config import KeySection, Limits, ServerSection
 from velesio.errors import BadRequest
 from velesio.http import background, generation
 from velesio.http.background import _Body
@@ -192,6 +192,39 @@ async def test_only_a_failed_job_is_queued_again(site: Site) -> None:
     answer = await site.post(f"/v1/jobs/{job}/requeue", b"")
     assert error_in(answer) == (409, "conflict")
     assert "this one is done" in answer.json()["error"]["message"]
+
+
+async def test_whoever_queues_a_job_again_is_charged_for_it(start_site: StartSite) -> None:
+    """Its own client by its limits, as for a new request; an operator by none. What is used is the job's key's."""
+    keys = [
+        KeySection(name="a", token="key-a", limits=Limits(requests=2)),
+        KeySection(name="boss", token="boss", scopes=("admin",)),
+    ]
+    site = await start_site(keys=keys)
+    mine, boss = {"X_Api_Key": "key-a"}, {"X_Api_Key": "boss"}
+    body = {"url": "/completion", "body": {"prompt": "[[fail broken]] a"}}
+    job = (await site.post("/v1/jobs", body, **mine)).json()["id"]
+
+    async def failed(times: int) -> None:
+        async with asyncio.timeout(5):
+            while (await usage())["failed"] < times:
+                await asyncio.sleep(0.02)
+
+    async def usage() -> dict[str, Any]:
+        rows = (await site.get("/usage?key=a", **boss)).json()["data"]
+        return rows[0] if rows else {"failed": 0}
+
+    await failed(1)
+    again = await site.post(f"/v1/jobs/{job}/requeue", b"", **mine)
+    assert (again.status, again.headers["X-RateLimit-Remaining-Requests"]) == (202, "0")
+    await failed(2)
+    refused = await site.post(f"/v1/jobs/{job}/requeue", b"", **mine)
+    assert error_in(refused) == (429, "rate_limited")
+    assert (await site.get(f"/v1/jobs/{job}", **mine)).json()["state"] == "failed"
+    assert (await site.post(f"/admin/jobs/{job}/requeue", b"", **boss)).status == 200
+    await failed(3)
+    row = await usage()
+    assert (row["key"], row["requests"], row["failed"]) == ("a", 3, 3)
 
 
 async def test_events_come_while_the_job_runs(start_site: StartSite) -> None:

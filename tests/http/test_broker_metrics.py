@@ -1,12 +1,13 @@
 """What /metrics tells of the queue: read from the broker, by each gateway the same."""
 
 import re
+from typing import Any
 
 import pytest
 
 from tests.http.conftest import Site, StartSite, until
 from velesio.errors import BrokerUnavailable
-from velesio.http import broker_metrics
+from velesio.http import broker_metrics, lookout
 from velesio.jobs import Priority
 from velesio.queue.client import ModelDepth, QueueStatus
 from velesio.queue.memory import Memory
@@ -64,11 +65,27 @@ async def test_without_the_broker_the_rest_is_told(site: Site, monkeypatch: pyte
         raise BrokerUnavailable
 
     monkeypatch.setattr(broker_metrics, "read_memory", gone)
-    monkeypatch.setattr(site.gateway.metrics, "_read", float("-inf"))
     text = (await site.get("/metrics")).body.decode()
     assert "\nvelesio_broker_up 0.0\n" in text
     assert "velesio_requests_total" in text
     assert "velesio_queue_depth" not in text
+
+
+async def test_one_look_at_the_broker_serves_dashboards_and_metrics(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many scrapers and watchers there are."""
+    run, called = site.gateway.broker.run, []
+
+    def counted(name: str, *arguments: Any, **options: Any) -> Any:
+        called.append(name)
+        return run(name, *arguments, **options)
+
+    monkeypatch.setattr(site.gateway.broker, "run", counted)
+    monkeypatch.setattr(lookout, "PAUSE", 60.0)
+    for path in ("/admin/overview", "/metrics", "/metrics", "/admin/models"):
+        assert (await site.get(path)).status == 200
+    assert [name for name in called if name in {"overview", "status"}] == ["overview"]
 
 
 async def test_targets_are_the_workers_that_can_be_scraped(start_site: StartSite) -> None:

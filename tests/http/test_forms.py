@@ -8,6 +8,7 @@ from velesio.http import (
     embeddings,
     infill,
     llamacpp,
+    ollama_forms,
     openai_chat,
     openai_completions,
     openai_images,
@@ -32,7 +33,12 @@ def test_every_route_that_jobs_answer_has_a_form() -> None:
     texts = (llamacpp, infill, openai_chat, openai_completions, openai_responses, tokens, embeddings, rerank)
     modules = (*texts, openai_images)
     paths = {route.path for module in modules for route in module.ROUTES}
-    some = {*anthropic.FORMS, *sdapi.FORMS, *sdapi_extras.FORMS}  # modules with other routes as well
+    some = {
+        *anthropic.FORMS,
+        *ollama_forms.FORMS,
+        *sdapi.FORMS,
+        *sdapi_extras.FORMS,
+    }  # modules with other routes as well
     assert paths | some == set(FORMS)
 
 

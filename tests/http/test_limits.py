@@ -12,10 +12,20 @@ import pytest
 
 from tests.http.conftest import Site, StartSite, until
 from velesio.backends.base import ModelSpec
-from velesio.config import KeySection, Limits, LimitsSection
+from velesio.config import KeySection, Limits, LimitsSection, QueueSection, RedisSection
 from velesio.http.limits import estimates, headers_of
 from velesio.jobs import Completion, Image, Job
+from velesio.queue.broker import Broker
 from velesio.queue.limits import Line, Subject
+
+
+@pytest.fixture
+async def broker(broker: Broker, valkey_url: str) -> AsyncIterator[Broker]:
+    """One that bears a crowd: clients and both gateways are one process here, which may take its time."""
+    patient = await Broker.connect(RedisSection(url=valkey_url, timeout=30.0), QueueSection())
+    yield patient
+    await patient.close()
+
 
 FREE = Limits(requests=0, concurrent=0)
 MANY = 500

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from tests.http.conftest import Site, StartSite, counted
+from velesio import logs
 from velesio.config import KeySection, ServerSection
 from velesio.http.visitors import is_local
 
@@ -216,7 +217,7 @@ async def test_an_unexpected_exception_tells_only_the_id(site: Site, monkeypatch
 async def test_a_log_line_for_each_request(start_site: StartSite) -> None:
     """Route, status and time; never the query, the prompt or the key. Probes are for debugging."""
     site = await start_site(keys=KEYS)
-    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with structlog.testing.capture_logs(processors=[logs.merge]) as lines:
         await site.post(
             "/completion?token=hidden",
             {"prompt": "whispered"},

@@ -1,5 +1,6 @@
 """Keys that are made while gateways run: known, rotated and refused at all of them; and what their timing tells."""
 
+import asyncio
 import time
 from statistics import median
 from typing import Any
@@ -107,6 +108,62 @@ async def test_streams_of_a_revoked_key_end_or_finish_as_wanted(start_site: Star
             assert text.count("word") < 60
             assert '"code":"key_revoked"' in text
     await until(lambda: not first.gateway.answers and not second.gateway.answers)
+
+
+@pytest.mark.parametrize("path", ["/admin/events", "/models/sse"])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"revoked": 1.0}, b"revoked"),
+        ({"expires": 1.0}, b"expired"),
+        ({"scopes": ("text",)}, b"no longer"),
+    ],
+    ids=["revoked", "expired", "scope"],
+)
+async def test_a_feed_ends_with_what_its_key_may(
+    start_site: StartSite, path: str, change: dict[str, Any], code: bytes
+) -> None:
+    """Within a second at every gateway, though answers under way are let finish: a feed never would."""
+    first, second, credentials = await two(start_site)
+    issued = await credentials.create(KeyRecord(id="", name="watch", scopes=("text", "admin")))
+    feeds = []
+    for site in (first, second):
+        await becomes(site, issued.token, 200)
+        feeds.append(await site.client.get(site.address + path, headers={"X-Api-Key": issued.token}))
+        assert feeds[-1].status == 200
+    await until(lambda: first.gateway.answers and second.gateway.answers)
+    await credentials.change(issued.record.id, change)
+    if path == "/models/sse" and "scopes" in change:
+        await until(lambda: "admin" not in first.gateway.keys.admit(issued.token, "").scopes)
+        assert first.gateway.answers  # it needs no scope
+        [feed.close() for feed in feeds]
+        return
+    async with asyncio.timeout(1.0):
+        for feed in feeds:
+            assert code in (await feed.read()).split(b"data: ")[-1]
+    await until(lambda: not first.gateway.answers and not second.gateway.answers)
+
+
+async def test_a_feed_ends_when_its_key_does(start_site: StartSite) -> None:
+    """By itself, at the moment that was set, even if it was set while the feed was open."""
+    first, _, credentials = await two(start_site)
+    issued = await credentials.create(KeyRecord(id="", name="watch", scopes=("admin",), expires=time.time() + 60))
+    await becomes(first, issued.token, 200)
+    feed = await first.client.get(f"{first.address}/admin/events", headers={"X-Api-Key": issued.token})
+    await feed.content.readuntil(b"\n\n")
+    await credentials.change(issued.record.id, {"expires": time.time() + 0.6})
+    async with asyncio.timeout(3.0):
+        assert b"expired" in (await feed.read()).split(b"data: ")[-1]
+
+
+async def test_a_feed_without_a_key_ends_with_the_first_key(start_site: StartSite) -> None:
+    """From then on this machine needs one like everybody."""
+    site = await start_site(specs=())
+    feed = await site.client.get(f"{site.address}/admin/events")
+    await feed.content.readuntil(b"\n\n")
+    await Credentials(site.gateway.broker, site.gateway.keys.pepper, "tester").create(KeyRecord(id="", name="game"))
+    async with asyncio.timeout(1.0):
+        assert b"API Key" in (await feed.read()).split(b"data: ")[-1]
 
 
 async def test_where_keys_were_keys_stay_needed(start_site: StartSite) -> None:

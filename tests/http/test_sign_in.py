@@ -51,8 +51,14 @@ async def test_a_key_opens_a_session(keyed: Site) -> None:
 
 async def test_behind_tls_the_cookie_never_travels_without(keyed: Site) -> None:
     """As the proxy tells."""
-    answer = await send(keyed, "POST", "/sign-in", "key=the+secret+key", **{"X-Forwarded-Proto": "https"})
+    tls = {"X-Forwarded-Proto": "https"}
+    answer = await send(keyed, "POST", "/sign-in", "key=the+secret+key", **tls)
     assert "; Secure" in answer.headers["Set-Cookie"]
+    [(name, cookie)] = SimpleCookie(answer.headers["Set-Cookie"]).items()
+    assert name == f"__Host-{COOKIE}"  # browsers take it from this very address alone
+    for shown, status in ((name, 200), (COOKIE, 401)):
+        bearer = {"Cookie": f"{shown}={cookie.value}", "Accept": "*/*"} | tls
+        assert (await send(keyed, "GET", "/queue/status", **bearer)).status == status
 
 
 @pytest.mark.parametrize("key", ["", "wrong", "the+secret+key+", "%00", "%ff"])
@@ -66,6 +72,14 @@ async def test_a_wrong_key_opens_nothing(keyed: Site, key: str) -> None:
     assert "Set-Cookie" not in answer.headers
     assert b'role="alert"' in answer.body
     assert b'value="/usage"' in answer.body
+
+
+async def test_a_key_has_a_bounded_number_of_sessions(keyed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest ends with the one that is too many: nobody fills the broker with a key of his own."""
+    monkeypatch.setattr("velesio.http.sign_in._SESSIONS", 2)
+    first, second, third = [await session_of(keyed) for _ in range(3)]
+    statuses = [(await send(keyed, "GET", "/queue/status", **bearing(each))).status for each in (first, second, third)]
+    assert statuses == [401, 200, 200]
 
 
 async def test_changes_by_cookie_need_the_token_of_our_pages(keyed: Site) -> None:
@@ -104,12 +118,14 @@ async def test_the_broker_holds_no_key_and_no_session_id(keyed: Site) -> None:
     """What it holds is of no use without the cookie, and ends by itself."""
     session = await session_of(keyed)
     broker = keyed.gateway.broker
-    [name] = await broker.command("KEYS", broker.keys.session("*"))
+    [owned] = await broker.command("KEYS", broker.keys.session("of:*"))
+    [name] = await broker.command("LRANGE", owned, 0, -1)
     value = await broker.command("GET", name)
-    assert session.encode() not in name + value
+    assert session.encode() not in owned + name + value
     assert b"secret" not in value
     assert sealed(session, value) == b"the secret key"
-    assert 0 < await broker.command("TTL", name) <= 12 * 3600
+    for kept in (owned, name):
+        assert 0 < await broker.command("TTL", kept) <= 12 * 3600
 
 
 async def test_a_session_is_as_good_as_its_key(keyed: Site, start_site: StartSite) -> None:

@@ -95,8 +95,9 @@ class Driver:
     def cancel(self, job: str, reason: str = "asked") -> str:
         return self.run("cancel", job, self.now, reason).decode()
 
-    def requeue(self, job: str) -> str:
-        return self.run("requeue", job, self.now, DAY).decode()
+    def requeue(self, job: str, terms: bytes = b"") -> Any:
+        answer = self.run("requeue", job, self.now, DAY, terms)
+        return answer.decode() if isinstance(answer, bytes) else answer
 
     def beat(self, *leases: Taken, owner: str = "w") -> tuple[list[str], dict[str, str]]:
         held = [item for lease in leases for item in (lease.id, lease.attempt, "")]

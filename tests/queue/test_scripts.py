@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import pytest
 import redis
 
@@ -396,6 +397,23 @@ def test_a_failed_job_can_be_queued_again(make_driver) -> None:
     drained(driver)
 
 
+def test_queued_again_a_job_counts_against_the_limits_that_come_with_it(make_driver) -> None:
+    """All of them or, where one is used up, none: the job then is as it was. Without terms it counts against none."""
+    driver = make_driver(max_attempts=1)
+    driver.enqueue("j")
+    terms = msgspec.msgpack.encode({"s": [("k:a", {"r": 1})], "e": {"r": 1}, "n": 1, "id": "j", "a": {"r": 1}})
+    for answer in (b"OK", b"LIMIT"):
+        [lease] = driver.take()
+        driver.retry(lease)
+        status, lines = driver.requeue("j", terms)
+        assert (status, [line[:3] for line in lines]) == (answer, [[1, b"r", 1]])
+    assert driver.state("j") == "failed"
+    assert driver.requeue("j") == "OK"
+    [lease] = driver.take()
+    assert driver.finish(lease) == "OK"
+    drained(driver)
+
+
 def test_leases_whose_answer_got_lost_are_given_again(driver: Driver) -> None:
     """With the entries it knows, a worker gets those that it does not know, under the same attempt."""
     for name in ("j1", "j2", "j3"):
@@ -489,6 +507,20 @@ def test_dead_workers_leave_the_registry(make_driver) -> None:
     driver.now += 15_001
     driver.sweep()
     assert driver.client.execute_command("XINFO", "CONSUMERS", f"{driver.root}f:text:m", "w") == []
+
+
+def test_consumers_of_dead_workers_go_however_many_live(driver):
+    """A sweep looks at a hundred consumers, each time at the next ones: none stays behind workers that live."""
+    driver.enqueue("j1")
+    driver.finish(driver.take(owner="zz-dead")[0], owner="zz-dead")
+    for number in range(250):
+        driver.client.execute_command("XGROUP", "CREATECONSUMER", f"{driver.root}f:text:m", "w", f"live-{number:03}")
+        driver.client.zadd(f"{driver.root}wks", {f"live-{number:03}": 10 * driver.now})
+    for _ in range(4):
+        driver.now += 1000
+        driver.sweep()
+    consumers = driver.client.execute_command("XINFO", "CONSUMERS", f"{driver.root}f:text:m", "w")
+    assert len(consumers) == 250
 
 
 def test_shares_of_idle_tenants_are_swept(driver: Driver) -> None:

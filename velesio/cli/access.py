@@ -3,11 +3,11 @@
 import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from velesio.cli.command import Words, command, noun
 from velesio.cli.voice import aloud
-from velesio.config import Config
+from velesio.config import Config, Urgency
 
 if TYPE_CHECKING:
     from velesio.cli.registrar import Registrar
@@ -61,6 +61,8 @@ def _keys(verbs: Words) -> None:
 def _describing_a_key(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--tenant", help="whose jobs they are (default: default)")
     verb.add_argument("--scopes", metavar="SCOPE,…", help="what it is for: text, images, admin (default: text,images)")
+    for name, text in (("priority", "of its requests"), ("priority-max", "that they may ask for at most")):
+        verb.add_argument(f"--{name}", choices=get_args(Urgency), help=f"the priority {text} (default: normal)")
     verb.add_argument("--expires", metavar="WHEN", help="after a time like 30d, at a date like 2027-01-31, or never")
     _limited(verb)
 
@@ -94,6 +96,7 @@ def _key_fields(options: argparse.Namespace) -> dict[str, Any]:
         fields["tenant"] = options.tenant
     if options.scopes is not None:
         fields["scopes"] = registrar.scopes_of(options.scopes)
+    fields |= {name: value for name in ("priority", "priority_max") if (value := getattr(options, name))}
     if options.expires:
         fields["expires"] = registrar.expiry_of(options.expires)
     return fields | _limit_fields(options)

@@ -30,6 +30,7 @@ from velesio.config.sections import (
     ServerSection,
     SessionSection,
     TracingSection,
+    Urgency,
     WebhookSection,
     WorkerSection,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ServerSection",
     "SessionSection",
     "TracingSection",
+    "Urgency",
     "WebhookSection",
     "WorkerSection",
     "load",

@@ -13,6 +13,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 Scope = Literal["text", "images", "admin"]
+Urgency = Literal["interactive", "normal", "batch"]
 
 _MIB = 1024 * 1024
 
@@ -37,6 +38,7 @@ class ServerSection(Section, frozen=True, kw_only=True):
     keepalive_timeout: Seconds = 75.0
     header_timeout: Seconds = 20.0
     body_timeout: Seconds = 60.0
+    write_timeout: Seconds = 60.0
     max_pixels: PositiveInt = 64 * 1024 * 1024
     hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -124,6 +126,7 @@ class WorkerSection(Section, frozen=True, kw_only=True):
     keep_alive: float = -1.0
     preload: bool = True
     step_timeout: Seconds = 300.0
+    rescan: Annotated[float, Meta(ge=0)] = 2.0
 
 
 class MonitoringSection(Section, frozen=True, kw_only=True):
@@ -185,6 +188,8 @@ class AccessSection(Section, frozen=True, kw_only=True):
     pepper: str = ""
     grace: Annotated[float, Meta(ge=0)] = 86400.0
     on_revoke: Literal["finish", "end"] = "finish"
+    wrong_keys: Count = 30
+    shared: Literal["auto", "yes", "no"] = "auto"
 
 
 class WebhookSection(Section, frozen=True, kw_only=True):
@@ -252,6 +257,8 @@ class KeySection(Section, frozen=True, kw_only=True):
     scopes: tuple[Scope, ...] = ("text", "images")
     expires: datetime | None = None
     limits: Limits = Limits()
+    priority: Urgency = "normal"
+    priority_max: Urgency = "normal"
 
 
 class ModelSection(Section, frozen=True, kw_only=True):

@@ -8,10 +8,11 @@ from aiohttp import web
 
 from velesio.errors import Unavailable, VelesioError
 from velesio.http import sse
-from velesio.http.gateway import GATEWAY
+from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.lookout import event
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.relay import Relay
+from velesio.http.scopes import ADMIN
 from velesio.http.wire import json_response
 from velesio.queue.overview import look
 from velesio.queue.series import SPANS, STEP, Point, Times, point
@@ -30,7 +31,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     async with aclosing(gateway.lookout.watch()) as looks:
         relay = Relay(looks)
         await relay.begin()
-        gateway.tell(relay)
+        gateway.tell(relay, request[CREDENTIAL], ADMIN)
         try:
             return await sse.respond(request, relay, _Frames())
         finally:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
-from velesio.config import Limits, Scope
+from velesio.config import Limits, Scope, Urgency
 from velesio.errors import Conflict, NotFound, Unavailable
 from velesio.http.audited import actor_of
 from velesio.http.fields import of
@@ -26,6 +26,8 @@ class Body(msgspec.Struct):
     models: tuple[str, ...] = ("*",)
     limits: Limits = Limits()
     expires: str = ""
+    priority: Urgency = "normal"
+    priority_max: Urgency = "normal"
 
 
 class Rotation(msgspec.Struct):
@@ -43,6 +45,8 @@ _FIELDS = of(
     limits="any of `requests`, `tokens` (a minute), `concurrent`, `images`, `gpu_seconds` (a day), `month_tokens`, "
     "`month_images`, `month_gpu_seconds` (30 days); 0: none, left out: as `[limits.key]` says",
     expires="until when it is good, in ISO 8601 with a time zone; empty: for ever",
+    priority="of its requests, unless they say another: `interactive`, `normal`, `batch`",
+    priority_max="what they may say at most in `X-Velesio-Priority`, or a background job in `priority`",
 )
 
 

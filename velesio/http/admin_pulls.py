@@ -1,7 +1,7 @@
 """Pulls: files of models that operators have fetched over HTTP, and how far each is.
 
-They go into the `models_dir` of the machine whose gateway was asked, which its workers share; these look for new files
-when they start.
+They go into the `models_dir` of the machine whose gateway was asked, which its workers share; these see new files within
+seconds.
 """
 
 import asyncio
@@ -200,7 +200,7 @@ API = (
         method="POST",
         paths=("/admin/pulls",),
         summary="Has the file of a model fetched into this machine's `models_dir`, and does not wait for it.",
-        notes="Workers look for new files when they start. A download that was cut off goes on where it stopped.",
+        notes="Workers of this machine serve it within seconds. A download that was cut off goes on where it stopped.",
         fields=FIELDS,
         example={"source": "hub:owner/name/assistant.gguf"},
         answer=lambda: _EXAMPLE,

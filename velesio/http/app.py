@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from velesio.http import admin_pulls, assets, middleware, openapi, pages, reference_pages
-from velesio.http.connections import Runner
+from velesio.http.connections import Patience, Runner
 from velesio.http.fetching import FETCHER, Fetcher
 from velesio.http.gateway import GATEWAY, Gateway
 from velesio.http.webhooks import WEBHOOKS, Webhooks
@@ -57,4 +57,4 @@ def runner(gateway: Gateway, **options: Any) -> web.AppRunner:
         "max_field_size": server.max_headers,
         "shutdown_timeout": 1.0,
     }
-    return Runner(build(gateway), patience=server.header_timeout, **settings | options)
+    return Runner(build(gateway), patience=Patience(server.header_timeout, server.write_timeout), **settings | options)

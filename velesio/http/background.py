@@ -21,9 +21,10 @@ from velesio.errors import (
     JobNotFound,
     JobUnfinished,
     KeyReused,
+    TooMany,
     Unsupported,
 )
-from velesio.http import media, sse
+from velesio.http import media, priorities, sse
 from velesio.http.announcing import announced
 from velesio.http.costs import cost_of
 from velesio.http.descriptions import describe, described, queued, word
@@ -32,7 +33,7 @@ from velesio.http.fields import Fields, of
 from velesio.http.forms import FORMS, answer_of, form_of, settled
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of
-from velesio.http.limits import Admission
+from velesio.http.limits import Admission, again
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.relay import Relay
@@ -54,7 +55,6 @@ from velesio.queue.client import JobRecord, Place
 from velesio.queue.outputs import follow
 
 ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_PRIORITIES = {"normal": Priority.NORMAL, "batch": Priority.BATCH}
 
 
 class _Body(msgspec.Struct):
@@ -69,7 +69,7 @@ FIELDS: Fields = of(
     _Body,
     url=f"the route that would answer: {', '.join(FORMS)}",
     body="what would be sent there, for one answer",
-    priority=f"{' or '.join(_PRIORITIES)}; requests that are waited for are normal",
+    priority="`interactive`, `normal` or `batch`, as far as the key allows; requests that are waited for are normal",
     timeout="seconds from now to its end, at most `server.background_timeout`; 0: as many",
     webhook="an address that is told of the job's end, signed; its host must be one of `webhooks.hosts`",
 )
@@ -82,7 +82,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     params: Params
     capability: Capability
-    priority: Priority
+    priority: Priority | None
+    """None: nothing is said of it."""
     seconds: float
     """From now to its end, at most."""
     webhook: str = ""
@@ -111,7 +112,7 @@ async def submit(request: web.Request, asked: Asked) -> dict[str, Any]:
         card.name,
         scaled(request, asked.params),
         tenant=request[CREDENTIAL].tenant,
-        priority=asked.priority,
+        priority=priorities.of_request(request, asked.priority, usual=Priority.BATCH),
         cost=cost_of(asked.params),
         deadline=time.time() + asked.seconds,
         stream=True,
@@ -157,16 +158,16 @@ def read(raw: Mapping[str, Any], longest: float) -> Asked:
         model=inner.model,
         params=inner.params[0],
         capability=form.capability,
-        priority=_priority(asked.priority),
+        priority=_priority(asked.priority) if "priority" in raw else None,
         seconds=_seconds(asked.timeout, longest),
         webhook=asked.webhook,
     )
 
 
 def _priority(name: str) -> Priority:
-    if name not in _PRIORITIES:
-        raise bad_field("priority", f"expected one of {', '.join(_PRIORITIES)}")
-    return _PRIORITIES[name]
+    if name not in priorities.NAMES:
+        raise bad_field("priority", f"expected one of {', '.join(priorities.NAMES)}")
+    return priorities.NAMES[name]
 
 
 def _seconds(asked: float, longest: float) -> float:
@@ -255,7 +256,7 @@ async def requeue(request: web.Request) -> web.Response:
     """`POST /v1/jobs/{id}/requeue`: queues a failed job again."""
     gateway = request.app[GATEWAY]
     record = await _visible(request)
-    if not await gateway.queue.requeue(record.id):
+    if not await again(request, record):
         record = await _visible(request)
         raise Conflict(f"only a failed job can be queued again; this one is {word(record.state)}")
     return json_response(await describe(gateway, await _visible(request)), 202)
@@ -363,10 +364,10 @@ API = (
         method="POST",
         paths=("/v1/jobs/{id}/requeue",),
         summary="Queues a failed job again, with all its attempts.",
-        notes=_WHOSE,
+        notes=f"{_WHOSE} It counts against the key's limits as a new request does.",
         answer=example,
         nullable=_NULLABLE,
         statuses=(202,),
-        errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict),
+        errors=(*OF_EVERY_ROUTE, JobNotFound, Conflict, TooMany),
     ),
 )

@@ -12,14 +12,16 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from velesio.errors import VelesioError
+from velesio.http.lookout import Lookout
 from velesio.jobs import Priority
 from velesio.queue.broker import Broker
-from velesio.queue.client import JobQueue, QueueStatus
+from velesio.queue.client import QueueStatus
 from velesio.queue.memory import Memory, read_memory
+from velesio.queue.overview import Overview
 from velesio.queue.registry import Registry, WorkerInfo
 
 _FRESH = 1.0
-"""Seconds for which what was read is told again: several scrapers cost the broker no more than one."""
+"""Seconds for which a broker that did not answer is not asked again."""
 _PATIENCE = 2.0
 
 
@@ -37,34 +39,40 @@ class Scrape:
 
 
 class BrokerMetrics:
-    """The gauges, never older than a second."""
+    """The gauges, from the same look at the broker that dashboards watch."""
 
-    def __init__(self, broker: Broker, queue: JobQueue, registry: Registry) -> None:
+    def __init__(self, broker: Broker, lookout: Lookout, registry: Registry) -> None:
         self._broker = broker
-        self._queue = queue
+        self._lookout = lookout
         self._registry = registry
         self._lock = asyncio.Lock()
-        self._read = float("-inf")
+        self._of: Overview | None = None
+        """What `_metrics` were made from."""
+        self._failed = float("-inf")
         self._metrics: list[Metric] = []
 
     async def metrics(self) -> list[Metric]:
-        """All gauges; of a broker that does not answer only `velesio_broker_up`, 0."""
+        """All gauges, not older than a second; of a broker that does not answer only `velesio_broker_up`, 0."""
         async with self._lock:
-            if time.monotonic() - self._read > _FRESH:
-                self._metrics = await self._ask()
-                self._read = time.monotonic()
+            if time.monotonic() - self._failed > _FRESH:
+                try:
+                    async with asyncio.timeout(_PATIENCE):
+                        await self._renew()
+                except (TimeoutError, VelesioError):
+                    self._failed, self._of = time.monotonic(), None
+                    self._metrics = [_gauge("velesio_broker_up", "Whether the broker answers this gateway.", 0)]
             return self._metrics
 
-    async def _ask(self) -> list[Metric]:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                status, memory = await asyncio.gather(self._queue.status(), read_memory(self._broker))
-        except (TimeoutError, VelesioError):
-            return [_gauge("velesio_broker_up", "Whether the broker answers this gateway.", 0)]
-        return [
+    async def _renew(self) -> None:
+        seen = await self._lookout.overview()
+        if seen is self._of:
+            return
+        memory = await read_memory(self._broker)
+        self._of = seen
+        self._metrics = [
             _gauge("velesio_broker_up", "Whether the broker answers this gateway.", 1),
             *of_memory(memory),
-            *of_queues(status),
+            *of_queues(seen.status),
             *of_workers(self._registry.workers(), self._registry.remembered()),
         ]
 

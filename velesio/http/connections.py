@@ -1,11 +1,12 @@
-"""Connections: a client that does not get to the end of a request's head in time loses its connection.
+"""Connections: a client that does not get to the end of a request's head in time, or does not read what it asked for,
+loses its connection.
 
-aiohttp bounds the pause between two requests, not the time that a head takes: thousands of connections that send a byte
-now and then would stay for ever.
+aiohttp bounds the pause between two requests, not the time that a head takes, nor that for which an answer lies unread:
+thousands of connections that send a byte now and then, or never read one, would stay for ever.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -16,15 +17,25 @@ _ANSWER = (
 )
 
 
+class Patience(NamedTuple):
+    """Seconds that a client has."""
+
+    head: float
+    """For the head of a request."""
+    reading: float
+    """For some of what lies unread."""
+
+
 class Connection(web.RequestHandler):
-    """One connection, with a clock for each head."""
+    """One connection, with a clock for each head and one for what is not read."""
 
-    __slots__ = ("_clock", "_patience")
+    __slots__ = ("_clock", "_patience", "_stuck")
 
-    def __init__(self, server: "Server", patience: float, **options: Any) -> None:
+    def __init__(self, server: "Server", patience: "Patience", **options: Any) -> None:
         super().__init__(server, **options)
         self._patience = patience
         self._clock: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The first head begins with the connection."""
@@ -40,13 +51,34 @@ class Connection(web.RequestHandler):
         elif self._clock is None and self._waiter is not None:
             self._start()
 
+    def pause_writing(self) -> None:
+        """More lies unread than there is room for: it has to become less in time."""
+        super().pause_writing()
+        self._stuck = asyncio.get_running_loop().call_later(self._patience.reading, self._hang_up)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        self._read()
+        super().resume_writing()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing is waited for any more."""
         self._stop()
+        self._read()
         super().connection_lost(exc)
 
+    def _read(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _hang_up(self) -> None:
+        self._stuck = None
+        if self.transport is not None:
+            self.transport.abort()  # nothing more would be read, so nothing is told
+
     def _start(self) -> None:
-        self._clock = asyncio.get_running_loop().call_later(self._patience, self._give_up)
+        self._clock = asyncio.get_running_loop().call_later(self._patience.head, self._give_up)
 
     def _stop(self) -> None:
         if self._clock is not None:
@@ -61,9 +93,9 @@ class Connection(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes connections with a clock."""
+    """Makes connections with clocks."""
 
-    def __init__(self, handler: Any, *, patience: float, **options: Any) -> None:
+    def __init__(self, handler: Any, *, patience: Patience, **options: Any) -> None:
         super().__init__(handler, **options)
         self._patience = patience
 
@@ -73,9 +105,9 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """An application's runner whose connections have `patience` seconds for each head."""
+    """An application's runner whose connections have that patience."""
 
-    def __init__(self, app: web.Application, *, patience: float, **options: Any) -> None:
+    def __init__(self, app: web.Application, *, patience: Patience, **options: Any) -> None:
         super().__init__(app, **options)
         self._patience = patience
 

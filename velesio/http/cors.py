@@ -67,7 +67,8 @@ def tell(request: web.Request, response: web.StreamResponse) -> None:
     origin, origins = request.headers.get("Origin", ""), origins_of(request)
     if not origins:
         return
-    response.headers["Vary"] = "Origin"
+    varies = response.headers.get("Vary")
+    response.headers["Vary"] = f"{varies}, Origin" if varies else "Origin"
     if not allows(origins, origin):
         return
     # The origin itself and never `*`, with which browsers send no credentials.

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from difflib import get_close_matches
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +23,7 @@ from velesio.errors import (
     VelesioError,
     from_code,
 )
-from velesio.http import media, scopes
+from velesio.http import media, priorities, scopes
 from velesio.http.costs import cost_of
 from velesio.http.gateway import (
     ARRIVED,
@@ -57,6 +56,7 @@ from velesio.jobs import (
     TextParams,
     TextResult,
 )
+from velesio.nearest import nearest, quoted
 from velesio.queue import adapters
 from velesio.queue.registry import Registry
 from velesio.states import overall
@@ -142,7 +142,7 @@ def choose_model(registry: Registry, credential: Credential, name: str, capabili
         raise unknown_model(name, visible) from None
     if not credential.allows(card.name, *card.aliases):
         usable = ", ".join(card.name for card in visible) or "none that is served"
-        raise Forbidden(f"this key may not use the model {name!r}; it may use {usable}", param="model")
+        raise Forbidden(f"this key may not use the model {quoted(name)}; it may use {usable}", param="model")
     return card
 
 
@@ -154,9 +154,11 @@ def visible_cards(registry: Registry, credential: Credential) -> list[ModelCard]
 def unknown_model(name: str, cards: Sequence[ModelCard]) -> ModelNotFound:
     """The refusal of a name, with those of `cards` and the one that may have been meant."""
     names = [name for card in cards for name in (card.name, *card.aliases)]
-    near = get_close_matches(name, names, 1)
+    near = nearest(name, names)
     meant = f" Did you mean {near[0]!r}?" if near else ""
-    return ModelNotFound(f"no model is called {name!r}; served are {', '.join(names) or 'none'}.{meant}", param="model")
+    return ModelNotFound(
+        f"no model is called {quoted(name)}; served are {', '.join(names) or 'none'}.{meant}", param="model"
+    )
 
 
 def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, stream: bool) -> list[Job]:
@@ -164,18 +166,20 @@ def jobs_of(request: web.Request, model: str, params: Sequence[Params], *, strea
 
     Raises:
         Unsupported: the model cannot see or hear what they bring.
+        Forbidden: the key may not have jobs as urgent as the request says.
     """
     gateway = request.app[GATEWAY]
     for each in params:
         media.check_pixels(each, gateway.server.max_pixels)
         if media.files_of(each):
             media.check(gateway.registry.find(model, "text"), each)
-    deadline = time.time() + gateway.server.request_timeout
+    deadline, priority = time.time() + gateway.server.request_timeout, priorities.of_request(request)
     return [
         Job.new(
             model,
             scaled(request, each),
             tenant=request[CREDENTIAL].tenant,
+            priority=priority,
             cost=cost_of(each),
             deadline=deadline,
             gateway=gateway.inbox.gateway_id,

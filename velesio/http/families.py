@@ -1,5 +1,6 @@
 """API families: in whose shape a path reports errors."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,7 @@ _PLACES = {
 }
 
 
+@functools.lru_cache(maxsize=256)
 def family_of(path: str) -> Family:
     """The family of the nearest known place above `path`; llama.cpp's where there is none."""
     while path:

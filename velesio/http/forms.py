@@ -1,7 +1,6 @@
 """Forms: the routes whose answers can be made in the background."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from aiohttp import web
@@ -11,6 +10,7 @@ from velesio.http import (
     embeddings,
     infill,
     llamacpp,
+    ollama_forms,
     openai_chat,
     openai_completions,
     openai_images,
@@ -24,6 +24,7 @@ from velesio.http.form import Form
 from velesio.http.origin import Origin
 from velesio.http.wire import bad_field
 from velesio.jobs import Completed
+from velesio.nearest import nearest
 from velesio.queue.client import JobRecord
 
 FORMS: Mapping[str, Form] = {
@@ -37,6 +38,7 @@ FORMS: Mapping[str, Form] = {
     **rerank.FORMS,
     **openai_images.FORMS,
     **anthropic.FORMS,
+    **ollama_forms.FORMS,
     **sdapi.FORMS,
     **sdapi_extras.FORMS,
 }
@@ -51,7 +53,7 @@ def form_of(url: str) -> Form:
     """
     if url in FORMS:
         return FORMS[url]
-    near = get_close_matches(url, FORMS, 1)
+    near = nearest(url, FORMS)
     raise bad_field("url", f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(FORMS)}")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
@@ -49,6 +49,15 @@ class Memory(Protocol):
         """Keep it."""
 
 
+class Feed(NamedTuple):
+    """Whom an answer without an end is for."""
+
+    credential: Credential
+    scope: str
+    timer: asyncio.TimerHandle | None = None
+    """Ends it with its key."""
+
+
 class Gateway:
     """One HTTP server's parts and the answers that it is giving."""
 
@@ -88,14 +97,14 @@ class Gateway:
         self.styles = Styles(server.models_dir / sdapi.styles if sdapi.styles.name else None)
         self.ports: dict[int, str] = {}
         """Further ports: whose clients look there by default."""
-        self.metrics = BrokerMetrics(broker, queue, registry)
         self.pace = Pace()
         self.live = Live()
         self.lookout = Lookout(broker, registry)
+        self.metrics = BrokerMetrics(broker, self.lookout, registry)
         self.draining = False
         self.answers: set[Stream] = set()
         self._owners: dict[Stream, str] = {}
-        self._endless: set[Stream] = set()
+        self._endless: dict[Stream, Feed] = {}
         self._idle = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -149,8 +158,9 @@ class Gateway:
                 return False
         return True
 
-    def tell(self, feed: Stream) -> None:
-        """Remember an answer that has no end: nobody waits for it when the server stops.
+    def tell(self, feed: Stream, credential: Credential, scope: str = "") -> None:
+        """Remember an answer that has no end, for a key that needs that scope for it: nobody waits for it when the
+        server stops, and it ends when its key would be refused what it tells, whatever `access.on_revoke` says.
 
         Raises:
             ShuttingDown
@@ -158,7 +168,8 @@ class Gateway:
         if self.draining:
             raise ShuttingDown
         self.answers.add(feed)
-        self._endless.add(feed)
+        self._endless[feed] = Feed(credential, scope)
+        self._check(feed)
 
     def began(self, answers: Stream, key: str) -> None:
         """Remember an answer, and the id of the key that asked for it."""
@@ -174,12 +185,26 @@ class Gateway:
         for answers, key in tuple(self._owners.items()):
             if self.keys.ended(key):
                 answers.abort(KeyRevoked())
+        for feed in tuple(self._endless):
+            self._check(feed)
+
+    def _check(self, feed: Stream) -> None:
+        if (known := self._endless.get(feed)) is None:
+            return
+        if known.timer is not None:
+            known.timer.cancel()
+        if (reason := self.keys.objection(known.credential, known.scope)) is not None:
+            feed.abort(reason)
+        elif (left := self.keys.seconds_left(known.credential)) is not None:
+            timer = asyncio.get_running_loop().call_later(left, self._check, feed)
+            self._endless[feed] = known._replace(timer=timer)
 
     def ended(self, answers: Stream) -> None:
         """Forget an answer that has ended."""
         self.answers.discard(answers)
         self._owners.pop(answers, None)
-        self._endless.discard(answers)
+        if (feed := self._endless.pop(answers, None)) is not None and feed.timer is not None:
+            feed.timer.cancel()
         self._idle.set()
 
     async def see_through(self, work: Coroutine[Any, Any, T]) -> T:

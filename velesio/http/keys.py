@@ -10,11 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
+import structlog
 
-from velesio.config import AccessSection, KeySection, Limits, LimitsSection, Scope
-from velesio.errors import ConfigError, KeyRevoked, Unauthorized
+from velesio.config import AccessSection, KeySection, Limits, LimitsSection, Scope, Urgency
+from velesio.errors import ConfigError, Forbidden, KeyRevoked, Unauthorized, VelesioError
+from velesio.http.guesses import Guesses
 from velesio.queue.credentials import KeyRecord, digest, parse
 from velesio.queue.tenants import Tenant
+
+EXPIRED = "this API key has expired"
+
+log = structlog.get_logger("velesio.http")
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -33,6 +39,10 @@ class Credential(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     expires: float = 0.0
     """Unix seconds; 0: never."""
+    priority: Urgency = "normal"
+    """Of its requests, unless they say another."""
+    priority_max: Urgency = "normal"
+    """What they may say at most."""
 
     @property
     def restricted(self) -> bool:
@@ -49,7 +59,7 @@ def _matches(patterns: Iterable[str], names: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-LOCAL = Credential(scopes=("text", "images", "admin"))
+LOCAL = Credential(scopes=("text", "images", "admin"), priority_max="interactive")
 """Who asks where no keys are configured: a process on the same machine."""
 
 
@@ -79,10 +89,13 @@ class KeyRing:
         self.pepper = pepper or secrets.token_bytes(32)
         self._sections = [(_digest(section), _credential(section)) for section in sections]
         self._configured = list(self._sections)
+        self._names = {known.id for _, known in self._sections}
         self._stored: dict[str, _Stored] = {}
         self._tenants: Mapping[str, Tenant] = {}
         self._nobody = _stored(KeyRecord(id="", name="", revoked=1.0), Tenant(name=""))
         self._guarded = bool(self._sections) or self.access.required
+        self._houses = _houses(known for _, known in self._sections)
+        self._guesses = Guesses(self.access.wrong_keys)
 
     def __bool__(self) -> bool:
         return self._guarded
@@ -97,10 +110,19 @@ class KeyRing:
             for digest, known in self._sections
         ]
         self._guarded = self._guarded or bool(records)
+        live = [known.credential for known in self._stored.values() if known.record.state(time.time()) == "live"]
+        self._houses = _houses([*(known for _, known in self._sections), *live])
 
     def tenant(self, name: str) -> Tenant:
         """What is said of a tenant."""
         return self._tenants.get(name) or Tenant(name=name)
+
+    @property
+    def shared(self) -> bool:
+        """Whether what all feel is for administrators: by `access.shared`, or since keys have several tenants."""
+        if self.access.shared != "auto":
+            return self.access.shared == "yes"
+        return len(self._houses) > 1
 
     def ended(self, key_id: str) -> bool:
         """Whether a key is revoked and its answers under way are to end with it."""
@@ -109,12 +131,35 @@ class KeyRing:
             return False
         return (known.record.streams or self.access.on_revoke) == "end"
 
-    def authenticate(self, headers: Mapping[str, str], *, loopback: bool) -> Credential:
-        """Who sends a request with these headers; without keys, whatever they carry is ignored.
+    def objection(self, credential: Credential, scope: str) -> VelesioError | None:
+        """Why somebody who was let in with this credential, for what needs that scope, would be refused by now; None:
+        nothing speaks against it."""
+        if credential is LOCAL:
+            return Unauthorized() if self else None
+        known = self._stored.get(credential.id)
+        if known is None:  # of the configuration, where nothing changes; or the broker has lost it
+            return None if credential.id in self._names else Unauthorized()
+        if known.record.revoked:
+            return KeyRevoked()
+        if known.record.state(time.time()) == "expired":
+            return Unauthorized(EXPIRED)
+        if scope and scope not in known.credential.scopes:
+            return Forbidden(f"this needs a key with the scope {scope!r}, which this one has no longer")
+        return None
+
+    def seconds_left(self, credential: Credential) -> float | None:
+        """Until the key ends by itself; None: it does not."""
+        known = self._stored.get(credential.id)
+        expires = known.credential.expires if known else credential.expires
+        return max(0.0, expires - time.time()) if expires else None
+
+    def authenticate(self, headers: Mapping[str, str], *, loopback: bool, address: str = "") -> Credential:
+        """Who sends a request with these headers from an address; without keys, whatever they carry is ignored.
 
         Raises:
             Unauthorized: no key, a wrong key, or a caller from elsewhere where no keys are configured.
             KeyRevoked
+            TooManyKeys: the address has shown too many wrong keys.
         """
         if not self:
             if loopback:
@@ -123,14 +168,32 @@ class KeyRing:
         token = presented(headers)
         if not token:
             raise Unauthorized("Missing API Key: send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+        return self.admit(token, address)
+
+    def admit(self, token: str, address: str) -> Credential:
+        """The owner of a key that somebody shows.
+
+        Raises:
+            Unauthorized, KeyRevoked, TooManyKeys: as `authenticate`.
+        """
+        self._guesses.check(address, token)
+        credential, revoked = self._look_up(token)
+        if self._guesses.note(address, token, wrong=credential is None):
+            log.warning("too many wrong keys: others from there are refused unseen", client=address)
+        if credential is None:
+            raise Unauthorized
+        return _in_force(credential, revoked)
+
+    def reopen(self, token: str) -> Credential:
+        """The owner of a key that a session has kept, which nobody can have guessed.
+
+        Raises:
+            Unauthorized, KeyRevoked
+        """
         credential, revoked = self._look_up(token)
         if credential is None:
             raise Unauthorized
-        if revoked:
-            raise KeyRevoked
-        if credential.expires and credential.expires <= time.time():
-            raise Unauthorized("this API key has expired")
-        return credential
+        return _in_force(credential, revoked)
 
     def find(self, token: str) -> Credential | None:
         """The owner of `token`, if it is good."""
@@ -156,6 +219,19 @@ class KeyRing:
         return found, False
 
 
+def _houses(credentials: Iterable[Credential]) -> frozenset[str]:
+    """The tenants that have jobs made; a key for administration alone is none's."""
+    return frozenset(known.tenant for known in credentials if {"text", "images"} & set(known.scopes))
+
+
+def _in_force(credential: Credential, revoked: bool) -> Credential:
+    if revoked:
+        raise KeyRevoked
+    if credential.expires and credential.expires <= time.time():
+        raise Unauthorized(EXPIRED)
+    return credential
+
+
 def _stored(record: KeyRecord, tenant: Tenant) -> _Stored:
     credential = Credential(
         record.name,
@@ -166,6 +242,8 @@ def _stored(record: KeyRecord, tenant: Tenant) -> _Stored:
         tenant.models,
         record.limits,
         record.expires,
+        record.priority,
+        record.priority_max,
     )
     digests = [(secret.digest, secret.until) for secret in record.secrets[:2]]
     digests += [(secrets.token_bytes(32), 1.0)] * (2 - len(digests))
@@ -181,6 +259,8 @@ def _credential(section: KeySection) -> Credential:
         section.name,
         limits=section.limits,
         expires=section.expires.timestamp() if section.expires else 0.0,
+        priority=section.priority,
+        priority_max=section.priority_max,
     )
 
 

@@ -1,5 +1,6 @@
 """Limits as requests meet them: admission of a request's jobs, and what its headers tell."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,12 @@ from velesio.http.costs import tokens_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LINES, Gateway
 from velesio.http.keys import LOCAL, Credential
 from velesio.jobs import Image, ImageAside, Job, Params
-from velesio.queue.client import Ticket
+from velesio.queue.client import JobRecord, Ticket
 from velesio.queue.limits import WINDOWS, Line, RateLimited, Subject, Terms
 
 _UNKNOWN_MS = 1000
 """What a job of a model is taken to need of its engine before any has ended."""
+_NONE = Limits()
 _MONTHLY = {"t": "T", "i": "I", "g": "G"}
 _UNITS = {"tokens": "tokens", "concurrent": "concurrent-requests", "images": "images", "gpu_seconds": "seconds"}
 
@@ -24,13 +26,25 @@ _UNITS = {"tokens": "tokens", "concurrent": "concurrent-requests", "images": "im
 def subjects_of(gateway: Gateway, credential: Credential, model: str, *, waits: bool = True) -> tuple[Subject, ...]:
     """Whose limits a request has; without `waits` it is none of those that run at a time."""
     limits, tenant = gateway.keys.limits, gateway.keys.tenant(credential.tenant)
-    own = limits.local if credential is LOCAL else credential.limits.over(limits.key)
+    own = limits.local if credential is LOCAL else _over(credential.limits, limits.key)
     subjects = (
         Subject("key", credential.id, own),
-        Subject("tenant", tenant.name, tenant.limits.over(limits.tenant)),
-        Subject("model", model, limits.models.get(model, Limits()).over(limits.model)),
+        Subject("tenant", tenant.name, _over(tenant.limits, limits.tenant)),
+        Subject("model", model, _over(limits.models.get(model, _NONE), limits.model)),
     )
     return subjects if waits else tuple(map(_unhurried, subjects))
+
+
+@functools.lru_cache(maxsize=1024)
+def _over(own: Limits, default: Limits) -> Limits:
+    return own.over(default)
+
+
+def _counted(subject: Subject) -> Subject:
+    """Without limits of requests."""
+    return msgspec.structs.replace(
+        subject, limits=msgspec.structs.replace(subject.limits, requests=None, concurrent=None)
+    )
 
 
 def _unhurried(subject: Subject) -> Subject:
@@ -60,11 +74,23 @@ class Admission:
         )
 
     @classmethod
-    async def of(cls, request: web.Request, jobs: Sequence[Job], *, waits: bool = True) -> "Admission":
-        """Of jobs for one model. `waits`: the client is answered when they are done."""
+    async def of(
+        cls, request: web.Request, jobs: Sequence[Job], *, waits: bool = True, beside: bool = False
+    ) -> "Admission":
+        """Of jobs for one model. `waits`: the client is answered when they are done. `beside`: the request has jobs
+        for other models, too, with which it was counted for key and tenant."""
         gateway = request.app[GATEWAY]
         subjects = subjects_of(gateway, request[CREDENTIAL], jobs[0].model, waits=waits)
+        if beside:
+            subjects = (*map(_counted, subjects[:-1]), subjects[-1])
         return cls(request, jobs, subjects, await _usual_ms(gateway, jobs[0], subjects))
+
+    @classmethod
+    def within(cls, request: web.Request, job: Job) -> "Admission":
+        """Of a further job of a request that was charged with all that it is to cost."""
+        found = cls(request, [job], (), 0)
+        found._begun = True
+        return found
 
     async def queue(self, job: Job, **options: Any) -> Ticket:
         """Queue one of the jobs; if it is refused, what was charged for those that are not queued is given back.
@@ -88,6 +114,22 @@ class Admission:
             self._request[LINES] = ticket.lines
         return ticket
 
+    async def queue_again(self, job_id: str) -> bool:
+        """Queue a job that has failed again, charged as a new request for it. False: it has not failed, or cannot be.
+
+        Raises:
+            RateLimited, BrokerUnavailable
+        """
+        [own] = self._left.values()
+        try:
+            ticket = await self.jobs.requeue(job_id, msgspec.structs.replace(self._terms, own=own))
+        except RateLimited as error:
+            self._request[LINES] = error.lines
+            raise
+        if ticket is not None:
+            self._request[LINES] = ticket.lines
+        return ticket is not None
+
     async def _give_back(self) -> None:
         if not self._charged:
             return
@@ -96,6 +138,20 @@ class Admission:
             await self.jobs.refund(terms, len(self._left), self._charged)
         except BrokerUnavailable:
             return  # it counts until its time has passed
+
+
+async def again(request: web.Request, record: JobRecord) -> bool:
+    """Queue a failed job again on behalf of its client, whose limits it counts against as any request does; what it
+    uses is entered where the job's first attempts were. False: it has not failed, or cannot be queued again.
+
+    Raises:
+        RateLimited, BrokerUnavailable
+    """
+    params = await request.app[GATEWAY].queue.params(record.id)
+    if params is None:
+        return False
+    job = Job.new(record.model, params, tenant=record.tenant)
+    return await (await Admission.of(request, [job], waits=False)).queue_again(record.id)
 
 
 ADMISSION = web.RequestKey("admission", Admission)
@@ -155,23 +211,32 @@ def headers_of(lines: Sequence[Line]) -> Mapping[str, str]:
         if line.limit not in least or line.left < least[line.limit].left:
             least[line.limit] = line
     for name, line in least.items():
-        suffix = "-".join(part.capitalize() for part in name.split("_"))
+        suffix = _suffix(name)
         headers[f"X-RateLimit-Limit-{suffix}"] = f"{line.allowed:.15g}"
         headers[f"X-RateLimit-Remaining-{suffix}"] = f"{line.left:.15g}"
         headers[f"X-RateLimit-Reset-{suffix}"] = str(_whole(line.reset))
-    headers["RateLimit-Policy"] = ", ".join(map(_policy, lines))
-    headers["RateLimit"] = ", ".join(f"{_name(line)};r={int(line.left)};t={_whole(line.reset)}" for line in lines)
+    headers["RateLimit-Policy"] = ", ".join(_policy(line.subject, line.limit, line.allowed) for line in lines)
+    headers["RateLimit"] = ", ".join(
+        f"{_name(line.subject, line.limit)};r={int(line.left)};t={_whole(line.reset)}" for line in lines
+    )
     return headers
 
 
-def _policy(line: Line) -> str:
-    window = f";w={WINDOWS[line.limit]}" if line.limit in WINDOWS else ""
-    unit = _UNITS.get(line.limit.removeprefix("month_"))
-    return f"{_name(line)};q={int(line.allowed)}{window}" + (f';qu="{unit}"' if unit else "")
+@functools.cache
+def _suffix(name: str) -> str:
+    return "-".join(part.capitalize() for part in name.split("_"))
 
 
-def _name(line: Line) -> str:
-    return f'"{line.subject}-{line.limit.replace("_", "-")}"'
+@functools.lru_cache(maxsize=1024)
+def _policy(subject: str, limit: str, allowed: float) -> str:
+    window = f";w={WINDOWS[limit]}" if limit in WINDOWS else ""
+    unit = _UNITS.get(limit.removeprefix("month_"))
+    return f"{_name(subject, limit)};q={int(allowed)}{window}" + (f';qu="{unit}"' if unit else "")
+
+
+@functools.cache
+def _name(subject: str, limit: str) -> str:
+    return f'"{subject}-{limit.replace("_", "-")}"'
 
 
 def _whole(seconds: float) -> int:

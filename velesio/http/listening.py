@@ -1,6 +1,7 @@
 """Ports: the server's own, and those where clients of other servers look for them."""
 
 import errno
+import resource
 
 import structlog
 from aiohttp import web
@@ -14,6 +15,10 @@ USUAL = {"llamacpp": 1337, "sdapi": 7860}
 """Where the earlier Velesio server had its llama-server, and where A1111's web UI listens."""
 
 
+_FILES = 65_536
+"""Open files where the system sets no limit."""
+
+
 async def open_ports(
     runner: web.AppRunner, server: ServerSection, ports: PortsSection, *, standalone: bool
 ) -> dict[str, int]:
@@ -23,6 +28,7 @@ async def open_ports(
     Raises:
         ConfigError: a configured port cannot be had.
     """
+    _raise_file_limit()
     await _open(runner, server.host, server.port, "server.port")
     opened = {}
     for name, port in wanted(ports, standalone=standalone).items():
@@ -36,6 +42,16 @@ async def open_ports(
             opened[name] = port
             log.info("listening there too", option=f"ports.{name}", port=port)
     return opened
+
+
+def _raise_file_limit() -> None:
+    """As many connections as the system lets this process have: the usual soft limit of 1,024 is for programs that
+    use `select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        log.debug("open files may be more", before=soft, now=most)
 
 
 def wanted(ports: PortsSection, *, standalone: bool) -> dict[str, int]:

@@ -5,6 +5,7 @@ import time
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
+from velesio.http import scopes
 from velesio.http.gateway import GATEWAY
 from velesio.queue import wishes
 from velesio.states import ModelState, overall
@@ -26,17 +27,24 @@ async def load(request: web.Request, card: ModelCard, keep_alive: float | None =
         DeadlineExceeded: it takes longer.
     """
     gateway, began = request.app[GATEWAY], time.monotonic()
-    told = await wishes.load(gateway.broker, gateway.registry, card.name, keep_alive)
+    told = await wishes.load(gateway.broker, gateway.registry, card.name, kept(request, keep_alive))
     await wishes.fulfilled(gateway.registry, told, gateway.server.request_timeout)
     return time.monotonic() - began
+
+
+def kept(request: web.Request, keep_alive: float | None) -> float | None:
+    """The keep-alive that a request asks for, if its key may say when a model is unloaded; else None."""
+    return keep_alive if scopes.may_control(request) else None
 
 
 async def unload(request: web.Request, card: ModelCard) -> None:
     """Have a model unloaded at every worker, when the jobs that hold it have ended, and wait for it.
 
     Raises:
+        Forbidden: several tenants share this server, and the key is no administrator's.
         DeadlineExceeded: its jobs take longer than `[server] request_timeout`; it is unloaded later.
     """
     gateway = request.app[GATEWAY]
+    scopes.demand_control(request, "unloading a model")
     told = await wishes.unload(gateway.broker, gateway.registry, card.name)
     await wishes.fulfilled(gateway.registry, told, gateway.server.request_timeout)

@@ -34,6 +34,7 @@ class Lookout:
         self._spans: dict[int, Span] = {}
         self._points: dict[int, Point] = {}
         self._document: Document = {}
+        self._seen: Overview | None = None
         self._change = b""
         """What leads from the look before to the last one."""
         self._looks = 0
@@ -51,6 +52,16 @@ class Lookout:
         """
         await self._look(PAUSE)
         return self._document
+
+    async def overview(self) -> Overview:
+        """The look behind it, for whoever tells of the same in other words.
+
+        Raises:
+            BrokerUnavailable
+        """
+        await self._look(PAUSE)
+        assert self._seen is not None  # noqa: S101 - narrows for the type checker: there was a look
+        return self._seen
 
     async def watch(self) -> AsyncGenerator[list[bytes], None]:
         """A `snapshot`, then a `change` for each look, as events for a stream. Who is slower than that gets another
@@ -101,7 +112,7 @@ class Lookout:
     async def _renew(self, now: float) -> None:
         missed = min(SPANS + 1, (now - self._looked) / STEP + _LATE) if self._points else SPANS + 1
         found = await overview.look(self._broker, _JOBS, int(missed))
-        self._looked = now
+        self._looked, self._seen = now, found
         self._learn(found)
         points = [self._points[number] for number in sorted(self._points)]
         after = document(found, self._registry.workers(), self._spans, points)

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import Unsupported
+from velesio.http import scopes
 from velesio.http.dispatch import find_model
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY, SCALES
@@ -43,6 +44,7 @@ async def change(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     scales = await read_list(request, gateway.server.max_body, Scale)
     card = await find_model(request, request.query.get("model", ""), "text")
+    scopes.demand_control(request, "setting the scales of adapters")
     await adapters.write(gateway.broker, card.name, checked(card, scales))
     return json_response({"success": True})
 

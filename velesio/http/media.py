@@ -10,7 +10,7 @@ import msgspec
 from velesio.backends.base import ModelCard
 from velesio.errors import BodyTooLarge, Unsupported
 from velesio.http.wire import bad_field
-from velesio.jobs import Chat, Completion, Embed, Params, Render
+from velesio.jobs import Chat, Completion, Embed, Params, Render, TextParams
 from velesio.pictures.pixels import pixels_of
 
 MOST = 64
@@ -113,7 +113,8 @@ def check_pixels(params: Params, most: int) -> None:
     Raises:
         BodyTooLarge
     """
-    for data in _bytes_in(params):
+    # Files stand in one place of a text's params; to look at each of their forty fields takes longer than all the rest.
+    for data in files_of(params) if isinstance(params, TextParams) else _bytes_in(params):
         pixels = pixels_of(data)
         if pixels is not None and pixels > most:
             raise BodyTooLarge(f"a picture has {pixels} pixels; at most {most} are accepted (server.max_pixels)")

@@ -9,8 +9,8 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from velesio import metrics, tracing
-from velesio.errors import BadRequest, BodyTooLarge, NotFound, Unauthorized, VelesioError
+from velesio import logs, metrics, tracing
+from velesio.errors import BadRequest, BodyTooLarge, NotFound, TooManyKeys, Unauthorized, VelesioError
 from velesio.http import anthropic_models, assets, cors, docs_pages, limits, openapi, pages, scopes, sign_in, status
 from velesio.http.families import A1111, ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
@@ -53,13 +53,12 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     request[ARRIVED] = time.monotonic()
     request[REQUEST_ID] = _request_id(request)
     greet(request, request.app[GATEWAY].trusted_proxies)
-    # Each request runs in a task, and so in a context, of its own.
-    structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
+    logs.begin(request_id=request[REQUEST_ID])
     code = _CLIENT_LEFT
     with tracing.serving(request.headers.get("traceparent", ""), request.method) as serving:
         if serving.parent:
             request[TRACE] = serving.parent
-            structlog.contextvars.bind_contextvars(trace_id=tracing.trace_id(serving.parent))
+            logs.add(trace_id=tracing.trace_id(serving.parent))
         try:
             response = await handler(request)
             code = response.status
@@ -158,18 +157,19 @@ def _from_aiohttp(request: web.Request, error: web.HTTPException) -> VelesioErro
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Lets nobody through without a key but to the places that need none."""
-    keys = request.app[GATEWAY].keys
+    keys, visitor = request.app[GATEWAY].keys, request[VISITOR]
     try:
-        key = await sign_in.key_of(request) if keys else ""
-        headers = {"Authorization": f"Bearer {key}"} if key else request.headers
-        credential = keys.authenticate(headers, loopback=request[VISITOR].local)
-    except Unauthorized:
+        if kept := await sign_in.key_of(request) if keys else "":
+            credential = keys.reopen(kept)
+        else:
+            credential = keys.authenticate(request.headers, loopback=visitor.local, address=visitor.address)
+    except (Unauthorized, TooManyKeys):
         if not _is_public(request):
             raise
     else:
         _check_keyless(request, credential)
         request[CREDENTIAL] = credential
-        structlog.contextvars.bind_contextvars(tenant=credential.tenant, key=credential.name)
+        logs.add(tenant=credential.tenant, key=credential.name)
         scopes.require(request, scopes.scope_of(request.path))
     return await handler(request)
 
@@ -193,9 +193,12 @@ def _is_public(request: web.Request) -> bool:
 
 @web.middleware
 async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers OPTIONS at any path, as llama.cpp's server does."""
+    """Answers OPTIONS at any path, as llama.cpp's server does, with the methods that there are."""
     if request.method == "OPTIONS":
-        return web.Response(headers={"Content-Type": "text/html", "Allow": cors.METHODS})
+        missed = request.match_info.http_exception
+        there = missed.allowed_methods if isinstance(missed, web.HTTPMethodNotAllowed) else ()
+        allowed = ", ".join(sorted({*there, "OPTIONS"})) if there else cors.METHODS
+        return web.Response(headers={"Content-Type": "text/html", "Allow": allowed})
     return await handler(request)
 
 

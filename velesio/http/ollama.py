@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -11,10 +12,10 @@ from velesio.backends.base import ModelCard
 from velesio.errors import BadRequest, ContextExceeded, Unsupported, VelesioError
 from velesio.http import loading, sse, talks
 from velesio.http.dispatch import Numbered, answers_to, ask, jobs_of
-from velesio.http.embeddings import floats
 from velesio.http.fields import Fields
 from velesio.http.gateway import ARRIVED, JOB_ID
 from velesio.http.ollama_answers import HEADERS, Frames, Writer, lines_response
+from velesio.http.ollama_forms import embedded, vectors_of
 from velesio.http.ollama_library import model_of, read_body
 from velesio.http.ollama_models import can_think, stamp
 from velesio.http.ollama_options import OPTIONS
@@ -68,7 +69,7 @@ async def answer(request: web.Request, asked: Asked, *, in_message: bool) -> web
         return await _load(request, card, asked, writer)
     if asked.thinks and not can_think(card.meta):
         raise BadRequest(f'"{asked.model}" does not support thinking', param="think")
-    params = asked.params
+    params = msgspec.structs.replace(asked.params, keep_alive=loading.kept(request, asked.params.keep_alive))
     if isinstance(params, Chat):
         (params,) = await talks.resumed(request, [params], model=card.name)
     if asked.context and isinstance(params, Chat):
@@ -154,37 +155,24 @@ async def embed(request: web.Request) -> web.Response:
     """`POST /api/embed`: a vector of length 1 for each text."""
     name, params = read_embed(await read_body(request))
     card = await model_of(request, name)
-    vectors, counted = await _vectors(request, card, params)
-    taken = round((time.monotonic() - request[ARRIVED]) * 1e9)
-    return json_response(
-        {
-            "model": name,
-            "embeddings": vectors,
-            "total_duration": taken,
-            "load_duration": 0,
-            "prompt_eval_count": counted,
-        }
-    )
+    result = await _vectors(request, card, params)
+    return json_response(embedded(name, result, time.monotonic() - request[ARRIVED]))
 
 
 async def embeddings(request: web.Request) -> web.Response:
     """`POST /api/embeddings`: the older form, for one text."""
     name, params = read_embeddings(await read_body(request))
-    vectors, _ = await _vectors(request, await model_of(request, name), params)
+    vectors = vectors_of(name, await _vectors(request, await model_of(request, name), params))
     return json_response({"embedding": vectors[0] if vectors else []})
 
 
-async def _vectors(request: web.Request, card: ModelCard, params: Embed | None) -> tuple[list[list[float]], int]:
-    """A vector for each input, and how many tokens these had."""
+async def _vectors(request: web.Request, card: ModelCard, params: Embed | None) -> EmbedResult:
+    """A vector for each input; none, if there is none."""
     if params is None:
         await loading.load(request, card)
-        return [], 0
-    result = await ask(request, card.name, params, EmbedResult)
-    if not result.pooled:
-        raise BadRequest(
-            f"{card.name!r} gives a vector for each token, not for each text; ask at /embeddings for those"
-        )
-    return [floats(matrix) for matrix in result.matrices], sum(result.tokens)
+        return EmbedResult(matrices=(), dimensions=0, tokens=())
+    params = msgspec.structs.replace(params, keep_alive=loading.kept(request, params.keep_alive))
+    return await ask(request, card.name, params, EmbedResult)
 
 
 ROUTES = [
@@ -213,16 +201,6 @@ def _generated() -> dict[str, Any]:
 
 def _chatted() -> dict[str, Any]:
     return Writer(_MODEL, None, 0.0, in_message=True).whole(_RESULT) | _TIMES
-
-
-def _embedded() -> dict[str, Any]:
-    return {
-        "model": _MODEL,
-        "embeddings": [[0.6, 0.8]],
-        "total_duration": _TIMES["total_duration"],
-        "load_duration": 0,
-        "prompt_eval_count": 4,
-    }
 
 
 _STREAM = "application/x-ndjson"
@@ -271,7 +249,13 @@ API = (
         summary="Turns texts into vectors of length 1.",
         fields=EMBED,
         example={"model": _MODEL, "input": ["A cat sleeps."]},
-        answer=_embedded,
+        answer=lambda: {
+            "model": _MODEL,
+            "embeddings": [[0.6, 0.8]],
+            "total_duration": _TIMES["total_duration"],
+            "load_duration": 0,
+            "prompt_eval_count": 4,
+        },
         errors=(*OF_EVERY_JOB, ContextExceeded),
     ),
     Operation(

@@ -17,6 +17,7 @@ from velesio.http.ollama_models import names_of, running, show, tags
 from velesio.http.ollama_requests import MODEL
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import bad_field, json_response, parse_object, read_bytes
+from velesio.nearest import quoted
 from velesio.states import ModelState
 
 RELEASE = "0.21.0"
@@ -51,7 +52,7 @@ async def model_of(request: web.Request, name: str) -> ModelCard:
             return await find_model(request, candidate, "text")
         except ModelNotFound as error:
             missing = error
-    raise ModelNotFound(f"model '{name}' not found: {missing.message}", param="model")
+    raise ModelNotFound(f"model {quoted(name)} not found: {missing.message}", param="model")
 
 
 def named(raw: Mapping[str, Any]) -> str:

@@ -16,12 +16,13 @@ from velesio.errors import (
     NoWorker,
     QueueFull,
     TooMany,
+    TooManyKeys,
     Unauthorized,
     VelesioError,
 )
 from velesio.http.fields import Field, Fields
 
-OF_EVERY_ROUTE: tuple[type[VelesioError], ...] = (BadRequest, Unauthorized, Forbidden)
+OF_EVERY_ROUTE: tuple[type[VelesioError], ...] = (BadRequest, Unauthorized, Forbidden, TooManyKeys)
 OF_EVERY_JOB: tuple[type[VelesioError], ...] = (*OF_EVERY_ROUTE, ModelNotFound, TooMany, NoWorker, QueueFull)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from velesio import __version__
-from velesio.errors import Unauthorized, VelesioError
+from velesio.errors import TooManyKeys, Unauthorized, VelesioError
 from velesio.http import sign_in
 from velesio.http.assets import ASSETS, takes_gzip
 from velesio.http.clients import Client, client_of
@@ -146,9 +146,9 @@ def show(request: web.Request, shown: Page, status: int = 200, **more: Any) -> w
 
 def refusal(request: web.Request, error: VelesioError) -> web.Response:
     """What a browser shows of a request that is refused or that failed."""
-    if request.path == SIGN_IN.path and isinstance(error, Unauthorized):
+    if request.path == SIGN_IN.path and isinstance(error, Unauthorized | TooManyKeys):
         fields = request.get(sign_in.FORM, {})
-        return show(request, SIGN_IN, 401, next=sign_in.local(fields.get("next", "/")), refused=error.message)
+        return show(request, SIGN_IN, error.status, next=sign_in.local(fields.get("next", "/")), refused=error.message)
     return show(request, ERROR, error.status, code=error.status, message=error.message)
 
 

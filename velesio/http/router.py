@@ -8,7 +8,7 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import BadRequest, ModelNotFound, NoWorker, Unsupported, VelesioError
-from velesio.http import sse
+from velesio.http import scopes, sse
 from velesio.http.dispatch import choose_model, visible_cards
 from velesio.http.families import NATIVE
 from velesio.http.fields import Fields, given
@@ -42,6 +42,7 @@ async def unload(request: web.Request) -> web.Response:
     card, state = await _named(request)
     if state.state not in {*_PRESENT, "sleeping"}:
         raise BadRequest("model is not running")
+    scopes.demand_control(request, "unloading a model")
     gateway = request.app[GATEWAY]
     await wishes.unload(gateway.broker, gateway.registry, card.name)
     return json_response({"success": True})
@@ -63,8 +64,8 @@ async def _named(request: web.Request) -> tuple[ModelCard, ModelState]:
 async def download(request: web.Request) -> web.Response:  # noqa: ARG001
     """`POST /models`, `DELETE /models`: files are put into place by operators, not over HTTP."""
     raise Unsupported(
-        "models are neither fetched nor deleted over HTTP: put the file into server.models_dir or name it in a "
-        "[[models]] table, and restart the workers"
+        "models are neither fetched nor deleted over HTTP: put the file into server.models_dir, where workers "
+        "see it within seconds, or have an administrator POST /admin/pulls"
     )
 
 
@@ -73,7 +74,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
     async with aclosing(_news(gateway.registry, request[CREDENTIAL])) as news:
         relay = Relay(news)
-        gateway.tell(relay)
+        gateway.tell(relay, request[CREDENTIAL])
         try:
             return await sse.respond(request, relay, _Frames())
         finally:

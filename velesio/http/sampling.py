@@ -1,7 +1,6 @@
 """Sampling fields of text requests, as llama.cpp names them, and the limits of each."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -9,6 +8,7 @@ import msgspec
 from velesio.http.fields import of
 from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, number_in, within
 from velesio.jobs import Sampling
+from velesio.nearest import nearest, quoted
 
 _FIELDS = frozenset(field.name for field in msgspec.structs.fields(Sampling))
 _WHOLE = frozenset(field.name for field in msgspec.structs.fields(Sampling) if field.type is int)
@@ -129,9 +129,9 @@ def _sampler(name: Any, path: str) -> Any:
     known = _OTHER_NAMES.get(name, name)
     if known in _LETTERS.values():
         return known
-    near = get_close_matches(name, [*_LETTERS.values(), *_OTHER_NAMES], 1)
+    near = nearest(name, [*_LETTERS.values(), *_OTHER_NAMES])
     meant = f"; did you mean {near[0]!r}?" if near else ""
-    raise bad_field(path, f"no sampler is called {name!r}; known are {', '.join(_LETTERS.values())}{meant}")
+    raise bad_field(path, f"no sampler is called {quoted(name)}; known are {', '.join(_LETTERS.values())}{meant}")
 
 
 def _breakers(value: Any) -> Any:

@@ -3,10 +3,12 @@
 A job is checked once more by what it makes (`permit`), since some routes make either kind.
 """
 
+import functools
+
 from aiohttp import web
 
 from velesio.errors import Forbidden
-from velesio.http.gateway import CREDENTIAL
+from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.keys import Credential
 from velesio.jobs import Capability
 
@@ -57,6 +59,7 @@ _PLACES = {
 }
 
 
+@functools.lru_cache(maxsize=256)
 def scope_of(path: str) -> str:
     """The scope that the nearest known place at or above `path` asks for; empty: any key will do. The front page is
     for everybody; anything else that is not listed is about text."""
@@ -85,6 +88,26 @@ def demand(credential: Credential, scope: str) -> None:
     if scope and scope not in credential.scopes:
         has = ", ".join(credential.scopes) or "none"
         raise Forbidden(f"this needs a key with the scope {scope!r}; this key has: {has}")
+
+
+def demand_control(request: web.Request, deed: str) -> None:
+    """Goes on only if the request's key may do what all feel whom this server serves: unload a model, set the scales of
+    its adapters, change what its slots keep. While all keys are of one tenant each of them may.
+
+    Raises:
+        Forbidden: with the remedy.
+    """
+    if may_control(request):
+        return
+    raise Forbidden(
+        f"{deed} changes what other tenants get, so it needs a key with the scope {ADMIN!r} (velesio keys change KEY "
+        '--scopes …); access.shared = "no" lets every key do it'
+    )
+
+
+def may_control(request: web.Request) -> bool:
+    """Whether `demand_control` would go on."""
+    return ADMIN in request[CREDENTIAL].scopes or not request.app[GATEWAY].keys.shared
 
 
 def permit(credential: Credential, capability: Capability) -> None:

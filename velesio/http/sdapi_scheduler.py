@@ -11,6 +11,7 @@ from velesio.http.dispatch import error_of
 from velesio.http.fields import Fields, given
 from velesio.http.forms import FORMS
 from velesio.http.gateway import CREDENTIAL, GATEWAY, JOB_ID
+from velesio.http.limits import again
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.sdapi import ERRORS, body_of
@@ -214,7 +215,7 @@ async def requeue(request: web.Request) -> web.Response:
     if not record.state.final:
         raise Conflict(f"the task is {_WORDS[record.state]}; only one that has ended can be queued again")
     task = record.id
-    if not await gateway.queue.requeue(task):
+    if not await again(request, record):
         origin = Origin.unpacked(await gateway.queue.request(task))
         if origin is None or origin.url not in FORMS:
             raise JobNotFound(f"what the task {task!r} asked for is not kept any more")

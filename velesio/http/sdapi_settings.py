@@ -104,7 +104,7 @@ API = (
     Operation(
         method="POST",
         paths=_REFRESHED,
-        summary="Nothing: the lists are never older than a second. Workers look for files when they start.",
+        summary="Nothing: the lists are never older than a second. Workers see new files within seconds.",
         answer=lambda: None,
         answers=Any,
         errors=OF_EVERY_ROUTE,

@@ -18,6 +18,7 @@ from aiohttp import web
 from velesio.errors import BadRequest, Forbidden, Unauthorized
 from velesio.http.gateway import GATEWAY
 from velesio.http.keys import presented
+from velesio.http.visitors import VISITOR
 from velesio.http.wire import read_bytes
 
 COOKIE = "velesio_session"
@@ -30,6 +31,8 @@ SESSION = web.RequestKey("session", str)
 PUBLIC = frozenset({"/sign-in", "/sign-out"})
 """Addresses that need no key."""
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_SESSIONS = 100
+"""Of one key at a time."""
 _ID_LENGTH = 43
 _BODY = 8192
 
@@ -45,11 +48,18 @@ def csrf_of(session: str) -> str:
     return hashlib.sha256(b"velesio csrf\0" + session.encode()).hexdigest()
 
 
-async def open_session(request: web.Request, key: str) -> str:
-    """Begin a session for `key`, which must have been found good; answers its id."""
+async def open_session(request: web.Request, key: str, owner: str) -> str:
+    """Begin a session for `key`, which must have been found good, of the owner with that id; answers its id. The
+    owner's oldest ones end, lest whoever has a key fills the broker."""
     session = secrets.token_urlsafe(32)
     broker = request.app[GATEWAY].broker
-    await broker.command("SET", broker.keys.session(_name(session)), sealed(session, key.encode()), "EX", LIFETIME)
+    place, owned = broker.keys.session(_name(session)), broker.keys.session(f"of:{_name(owner)}")
+    await broker.command("SET", place, sealed(session, key.encode()), "EX", LIFETIME)
+    await broker.command("LPUSH", owned, place)
+    await broker.command("EXPIRE", owned, LIFETIME)
+    if old := await broker.command("LRANGE", owned, _SESSIONS, -1):
+        await broker.command("DEL", *old)
+        await broker.command("LTRIM", owned, 0, _SESSIONS - 1)
     return session
 
 
@@ -93,8 +103,19 @@ async def _shows_token(request: web.Request, session: str) -> bool:
     return secrets.compare_digest(shown.encode(), csrf_of(session).encode())
 
 
+def cookie_of(request: web.Request) -> str:
+    """The cookie's name. Over TLS it has the prefix by which browsers let nobody set it but this very address: not the
+    owner of another name of the same domain, who could have a visitor signed in as himself."""
+    return f"__Host-{COOKIE}" if _encrypted(request) else COOKIE
+
+
+def _encrypted(request: web.Request) -> bool:
+    """Whether the browser's connection is, as far as anybody tells; who says so falsely only binds his own cookie."""
+    return request[VISITOR].secure or request.headers.get("X-Forwarded-Proto", request.scheme) == "https"
+
+
 def _given(request: web.Request) -> str:
-    session = request.cookies.get(COOKIE, "")
+    session = request.cookies.get(cookie_of(request), "")
     return session if len(session) == _ID_LENGTH and session.isascii() else ""
 
 
@@ -124,6 +145,7 @@ async def sign_in(request: web.Request) -> web.Response:
 
     Raises:
         Unauthorized: no such key.
+        TooManyKeys: too many wrong ones came from there.
         Forbidden: the form was not ours.
     """
     if not _from_here(request):
@@ -132,16 +154,18 @@ async def sign_in(request: web.Request) -> web.Response:
     key = fields.get("key", "").strip()
     if not key:
         raise Unauthorized("Type a key, or ask who runs this server for one.")
-    if request.app[GATEWAY].keys.find(key) is None:
-        raise Unauthorized("This key is not known here, or no longer.")
+    try:
+        credential = request.app[GATEWAY].keys.admit(key, request[VISITOR].address)
+    except Unauthorized:
+        raise Unauthorized("This key is not known here, or no longer.") from None
     await close_session(request)
     answer = web.Response(status=303, headers={"Location": local(fields.get("next", ""))})
     answer.set_cookie(
-        COOKIE,
-        await open_session(request, key),
+        cookie_of(request),
+        await open_session(request, key, credential.id),
         httponly=True,
         samesite="Strict",
-        secure=request.headers.get("X-Forwarded-Proto", request.scheme) == "https",
+        secure=_encrypted(request),
         path="/",
     )
     return answer
@@ -151,7 +175,7 @@ async def sign_out(request: web.Request) -> web.Response:
     """`POST /sign-out`: ends the session."""
     await close_session(request)
     answer = web.Response(status=303, headers={"Location": "/sign-in"})
-    answer.del_cookie(COOKIE, path="/")
+    answer.del_cookie(cookie_of(request), path="/", secure=_encrypted(request))
     return answer
 
 

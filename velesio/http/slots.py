@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import Unavailable, Unsupported
+from velesio.http import scopes
 from velesio.http.dispatch import ask, find_model
 from velesio.http.fields import of
 from velesio.http.gateway import BODY, GATEWAY
@@ -49,7 +50,17 @@ async def act(request: web.Request) -> web.Response:
     number = within("id_slot", id_slot, 0, INT_MAX)
     body = await _body(request)
     job = job_of(request.query.get("action", ""), number, body.filename)
-    card = await find_model(request, body.model or request.query.get("model", ""), "text")
+    return await carried_out(request, body.model or request.query.get("model", ""), job)
+
+
+async def carried_out(request: web.Request, model: str, job: Slots) -> web.Response:
+    """The answer to an action.
+
+    Raises:
+        Forbidden: several tenants share this server, and the key is no administrator's.
+    """
+    card = await find_model(request, model, "text")
+    scopes.demand_control(request, f"the action {job.action!r} of a slot")
     return json_response(written(job, await ask(request, card.name, job, SlotsResult)))
 
 

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.errors import ModelLoading, Unavailable
-from velesio.http import earlier, llamacpp_metrics, monitoring
+from velesio.http import earlier, llamacpp_metrics, monitoring, scopes
 from velesio.http.families import NATIVE, headers_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, LOADING, NO_MODEL, port_name
 from velesio.http.keys import LOCAL, Credential
@@ -43,6 +43,8 @@ async def metrics(request: web.Request) -> web.Response:
     queue; at the port for llama.cpp's clients, or with `?model=`, what llama.cpp's server tells, of all workers."""
     if llamacpp_metrics.wanted(request):
         return await llamacpp_metrics.metrics(request)
+    if request.app[GATEWAY].tell_tenants or request[CREDENTIAL].restricted:
+        scopes.require(request, scopes.ADMIN)  # they name other tenants, or models that this key may not know
     return monitoring.exposition(request.headers.get("Accept", ""), await request.app[GATEWAY].metrics.metrics())
 
 

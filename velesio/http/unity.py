@@ -10,7 +10,7 @@ from aiohttp import web
 from velesio.errors import ModelNotFound, NoWorker, Unsupported
 from velesio.http import lora, slots
 from velesio.http.clients import wants_one_embedding
-from velesio.http.dispatch import ask, find_model
+from velesio.http.dispatch import find_model
 from velesio.http.fields import given, of
 from velesio.http.gateway import BODY, GATEWAY
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
@@ -86,9 +86,7 @@ async def act_on_slot(request: web.Request) -> web.Response:
     within("id_slot", body.id_slot, 0)
     # Files of slots lie in a folder of the model's, wherever the game keeps its own.
     name = re.split(r"[/\\]", body.filepath)[-1]
-    job = slots.job_of(body.action, body.id_slot, name)
-    card = await find_model(request, body.model, "text")
-    return json_response(slots.written(job, await ask(request, card.name, job, SlotsResult)))
+    return await slots.carried_out(request, body.model, slots.job_of(body.action, body.id_slot, name))
 
 
 ROUTES = [

@@ -5,6 +5,7 @@ What a request says of where it comes from counts only if a proxy says it that t
 connection has: else a proxy on the same host would give the whole world what only loopback clients may.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -17,6 +18,8 @@ Network = IPv4Network | IPv6Network
 
 _MOST = 32
 """Proxies on the way of one request."""
+_LONGEST = 80
+"""Letters of an address, with all that may stand around it."""
 _MARKS = (
     *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server"),
     *("X-Real-IP", "X-Client-IP", "X-Original-Forwarded-For", "True-Client-IP", "CF-Connecting-IP", "Fly-Client-IP"),
@@ -77,6 +80,11 @@ def _all(headers: Mapping[str, str], name: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """An address without brackets, port and zone, mapped ones as what they stand for; empty: it is none."""
+    return _read(text) if len(text) <= _LONGEST else ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(text: str) -> str:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -97,7 +105,11 @@ def is_local(peer: object) -> bool:
     """Whether a socket's peer is on this machine: a loopback address, or the nameless end of a unix socket."""
     if not isinstance(peer, tuple):
         return isinstance(peer, str | bytes)
-    address = _plain(str(peer[0]))
+    return _loops(_plain(str(peer[0])))
+
+
+@functools.lru_cache(maxsize=4096)
+def _loops(address: str) -> bool:
     return bool(address) and ip_address(address).is_loopback
 
 

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import http_exceptions, web
 
 from velesio.errors import BadRequest, BodyTooLarge, BodyTooSlow
-from velesio.http.fetching import FETCHER
+from velesio.http.fetching import FETCHER, Find, every_slot
 from velesio.http.gateway import BODY, GATEWAY
 
 content = logging.getLogger("velesio.content")
@@ -47,16 +47,25 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     )
 
 
-async def read_object(request: web.Request, limit: int) -> dict[str, Any]:
-    """The body as a JSON object without its null fields, whatever the content type says.
+async def read_object(request: web.Request, limit: int, slots_of: Find = every_slot) -> dict[str, Any]:
+    """The body as a JSON object without its null fields, whatever the content type says; with pictures in the places
+    `slots_of` it where their addresses stood, if those may be fetched.
 
     Raises:
         BodyTooLarge: above `limit` bytes, before reading where the headers tell.
         BadRequest: no JSON, or not an object; or a picture that it names by address cannot be fetched.
     """
     request[BODY] = await read_bytes(request, limit)
-    raw = parse_object(request[BODY])
-    if b"http" in request[BODY] and await request.app[FETCHER].inline(raw):
+    return await fetched(request, parse_object(request[BODY]), slots_of)
+
+
+async def fetched(request: web.Request, raw: dict[str, Any], slots_of: Find) -> dict[str, Any]:
+    """The body with pictures in the place of their addresses, as if it had come so.
+
+    Raises:
+        BadRequest: one cannot be had.
+    """
+    if b"http" in request[BODY] and await request.app[FETCHER].inline(raw, slots_of):
         request[BODY] = encode(raw)
     return raw
 
@@ -88,18 +97,26 @@ async def read_bytes(request: web.Request, limit: int, option: str = "server.max
     length = request.content_length
     if length is not None and length > limit:
         raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted ({option})")
-    body = bytearray()
     try:
-        async with in_time(request):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > limit:
-                    raise BodyTooLarge(f"the body has more than {limit} bytes, the most that is accepted ({option})")
+        body = request.content.read_nowait() if request.content.is_eof() else await _awaited(request, limit)
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         reason = " ".join(str(error).split()).removeprefix("400, message: ")
         raise BadRequest(f"the body cannot be read: {reason}") from None
+    if len(body) > limit:
+        raise BodyTooLarge(f"the body has more than {limit} bytes, the most that is accepted ({option})")
     if content.isEnabledFor(logging.DEBUG):
         content.debug("request body: %s", body.decode(errors="replace"))
+    return body
+
+
+async def _awaited(request: web.Request, limit: int) -> bytes:
+    """A body of which not all has come yet; of one that is too long a little more than `limit`."""
+    body = bytearray()
+    async with in_time(request):
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                break
     return bytes(body)
 
 

@@ -196,9 +196,20 @@ class JobQueue:
             known += await self._broker.run("forget", *job_ids[start : start + _AT_ONCE])
         return known
 
-    async def requeue(self, job_id: str) -> bool:
-        """Queue a failed job again, with all its attempts before it. False: unknown, not failed, or without input."""
-        return bool(await self._broker.run("requeue", job_id, 0, round(self._settings.deadline * 1000)) == b"OK")
+    async def requeue(self, job_id: str, terms: Terms = _NO_TERMS) -> Ticket | None:
+        """Queue a failed job again, with all its attempts before it, charged as `terms` say. None: unknown, not failed,
+        or without input.
+
+        Raises:
+            RateLimited: with what each limit says.
+        """
+        seconds = round(self._settings.deadline * 1000)
+        answer = await self._broker.run("requeue", job_id, 0, seconds, terms.packed(), retry=not terms.subjects)
+        status, found = answer if isinstance(answer, list) else (answer, [])
+        lines = read_lines(terms.subjects, found)
+        if status == b"LIMIT":
+            raise RateLimited(lines)
+        return Ticket(job_id, lines=tuple(lines)) if status == b"OK" else None
 
     async def recent(self, state: JobState, limit: int = 100) -> list[JobRecord]:
         """Jobs in a state: those that ended last (dead letters after other failures), those that are due or served

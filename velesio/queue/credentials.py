@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from velesio.config import Limits, Scope
+from velesio.config import Limits, Scope, Urgency
 from velesio.errors import BadRequest, ConfigError, NotFound
 from velesio.queue.broker import Broker
 from velesio.queue.entries import Table
@@ -48,6 +48,10 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revoked: float = 0.0
     streams: Policy = ""
     """What becomes of the answers under way when it is revoked; empty: as `access.on_revoke` says."""
+    priority: Urgency = "normal"
+    """Of its requests, unless they say another."""
+    priority_max: Urgency = "normal"
+    """What they may say at most."""
     secrets: tuple[Secret, ...] = ()
     """The latest first; two at most."""
 
@@ -70,6 +74,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "limits": {
                 name: value for name in Limits.__struct_fields__ if (value := getattr(self.limits, name)) is not None
             },
+            "priority": self.priority,
+            "priority_max": self.priority_max,
             "state": self.state(now),
             "created": self.created,
             "expires": self.expires or None,

@@ -190,6 +190,10 @@ class Leases:
             self.meter.ended(lease, final)
         return self._over(lease, ended=answer not in {None, b"STALE"})
 
+    def forsake(self, lease: Lease) -> None:
+        """Renew it no more: it runs out, and the job is another worker's, or this one's anew."""
+        self._over(lease, ended=False)
+
     async def release(self, lease: Lease) -> None:
         """Give the job back to its old place, without counting the attempt."""
         await self._publisher.rest(lease)

@@ -5,6 +5,7 @@ script that queues a request's first job charges all of its limits or none. A jo
 used, in the script that ends it. See `lua/limits.lua`.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ WINDOWS: Mapping[str, int] = {
 }
 """Seconds for which each counts."""
 _NAMES = {letter: name for name, letter in LETTERS.items()}
+_PLACES = {name: place for place, name in enumerate(LETTERS)}
 _SPOKEN = {
     "requests": "{} requests a minute",
     "tokens": "{} tokens a minute",
@@ -54,13 +56,16 @@ class Subject(msgspec.Struct, frozen=True):
     name: str
     limits: Limits
 
-    def packed(self) -> tuple[str, dict[str, int]]:
+    def packed(self) -> tuple[str, Mapping[str, int]]:
         """As the scripts have it: a name, and the limits that are in force by letter."""
-        return f"{self.kind[0]}:{self.name}", {
-            LETTERS[name]: _scaled(name, value)
-            for name in LETTERS
-            if (value := getattr(self.limits, name))  # 0 is no limit
-        }
+        return f"{self.kind[0]}:{self.name}", _in_force(self.limits)
+
+
+@functools.lru_cache(maxsize=1024)
+def _in_force(limits: Limits) -> Mapping[str, int]:
+    return {
+        LETTERS[name]: _scaled(name, value) for name in LETTERS if (value := getattr(limits, name))  # 0 is no limit
+    }
 
 
 class Spent(msgspec.Struct, frozen=True):
@@ -147,7 +152,7 @@ def read_lines(subjects: Sequence[Subject], found: Sequence[Sequence[Any]]) -> l
     """What the scripts answered."""
     kept = [subject for subject in subjects if subject.packed()[1]]
     lines = [_line(kept[index - 1], letter.decode(), numbers) for index, letter, *numbers in found]
-    return sorted(lines, key=lambda line: (list(LETTERS).index(line.limit), line.subject))
+    return sorted(lines, key=lambda line: (_PLACES[line.limit], line.subject))
 
 
 def _line(subject: Subject, letter: str, numbers: Sequence[int]) -> Line:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import difflib
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +13,7 @@ from msgspec import Struct
 from velesio.backends.base import ModelCard
 from velesio.errors import ModelNotFound, NoWorker
 from velesio.jobs import Capability
+from velesio.nearest import nearest, quoted
 from velesio.queue import wire
 from velesio.queue.broker import Broker
 from velesio.queue.listener import Listener
@@ -28,7 +29,7 @@ _QUIET = 7 * 86400
 DRAIN = "drain"
 
 
-class WorkerInfo(Struct, frozen=True, kw_only=True):
+class WorkerInfo(Struct, frozen=True, kw_only=True, dict=True):
     """A worker as it described itself at its last beat."""
 
     id: str
@@ -49,6 +50,10 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
 
     def models(self) -> dict[str, ModelState]:
         """The states of the models that it serves, as far as it tells."""
+        return self._models  # read once: a list of models asks for each of them
+
+    @functools.cached_property
+    def _models(self) -> dict[str, ModelState]:
         try:
             return msgspec.convert(self.info.get("models", {}), dict[str, ModelState])
         except msgspec.ValidationError:  # a newer release's
@@ -231,9 +236,9 @@ class Registry:
     def _unknown(self, name: str, capability: Capability | None) -> ModelNotFound:
         cards = [memory.card for memory in self._known.values()]
         names = [card.name for card in cards if capability in {None, card.capability}]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        near = nearest(name, names, 3, 0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(sorted(names)) or 'none'}."
-        return ModelNotFound(f"The model {name!r} does not exist.{hint}", param="model")
+        return ModelNotFound(f"The model {quoted(name)} does not exist.{hint}", param="model")
 
 
 def _fits(card: ModelCard, name: str, capability: Capability | None) -> bool:

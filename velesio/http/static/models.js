@@ -11,7 +11,7 @@ import { badge } from "./states.js";
 
 const LOOK_EVERY = 3000;
 const rows = new Rows($("#models"), (model) => model.name, row);
-const nobody = () => h("tr", {}, h("td", { colspan: 7 }, empty("box", "No model is served", "Put a GGUF file into text/ or a checkpoint into checkpoints/ below the models folder and restart the workers, or name it in a [[models]] table.")));
+const nobody = () => h("tr", {}, h("td", { colspan: 7 }, empty("box", "No model is served", "Put a GGUF file into text/ or a checkpoint into checkpoints/ below the models folder: workers see it within seconds.")));
 
 async function act(path, name, words) {
   try {
