@@ -12,7 +12,10 @@ BENCHES = {
     "text": "text through Velesio, llama-server and python -m llama_cpp.server, on the same model and llama.cpp",
     "images": "pictures by Velesio's engine and by diffusers' own pipeline, on the same weights",
     "gateway": "what the gateway costs: no-op requests against a bare aiohttp handler, a thousand streams at once",
-    "soak": "mixed load for some minutes: does the server grow, or lose sequences or cells?",
+    "growth": "how cost and memory grow with clients, prompts, waiting jobs, workers and pictures' sizes",
+    "simulation": "the queue with a thousand workers in virtual time: shares, waits, losses, what each script costs",
+    "pages": "no bench: brings the tables and plots of docs/performance.md and docs/planning.md up to date",
+    "soak": "an hour of mixed load: does a server grow, is anything lost?",
 }
 
 

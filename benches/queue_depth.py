@@ -28,7 +28,7 @@ def measure(url: str, samples: int) -> Depth:
 
 
 async def _measure(url: str, samples: int) -> Depth:
-    async with _installation(url, "shallow", SHALLOW) as shallow, _installation(url, "deep", DEEP) as deep:
+    async with installation(url, "shallow", SHALLOW) as shallow, installation(url, "deep", DEEP) as deep:
         for _ in range(20):  # connections, caches of scripts
             await shallow.turn()
             await deep.turn()
@@ -48,15 +48,18 @@ async def _measure(url: str, samples: int) -> Depth:
         )
 
 
-class _Installation:
+class Installation:
     """A queue that is kept at its depth: each turn puts one job in and takes one out."""
 
-    def __init__(self, queue: JobQueue, leases: Leases) -> None:
+    def __init__(self, queue: JobQueue, leases: Leases, prompt: str) -> None:
         self._queue = queue
         self._leases = leases
+        self._params = Completion(prompt=prompt)
         self._count = 0
         self.enqueues: list[float] = []
         self.takes: list[float] = []
+        self.settlements: list[float] = []
+        """Milliseconds of each."""
 
     async def fill(self, jobs: int) -> None:
         """Queues jobs of several tenants in turn."""
@@ -64,7 +67,7 @@ class _Installation:
             await asyncio.gather(*(self._queue.enqueue(self._job()) for _ in range(begin, min(begin + _BATCH, jobs))))
 
     async def turn(self) -> None:
-        """One enqueue and one take, timed, and one settlement, not timed."""
+        """One enqueue, one take and one settlement, timed."""
         job = self._job()
         began = time.perf_counter()
         await self._queue.enqueue(job)
@@ -74,11 +77,13 @@ class _Installation:
         self.enqueues.append((enqueued - began) * 1000)
         self.takes.append((taken - enqueued) * 1000)
         await self._settle(leases)
+        self.settlements.append((time.perf_counter() - taken) * 1000)
 
     def forget(self) -> None:
         """Drops what was timed so far."""
         self.enqueues.clear()
         self.takes.clear()
+        self.settlements.clear()
 
     async def _settle(self, leases: list[Lease]) -> None:
         if len(leases) != 1:
@@ -88,21 +93,24 @@ class _Installation:
 
     def _job(self) -> Job:
         self._count += 1
-        return Job.new(_MODEL, Completion(prompt=""), tenant=f"tenant-{self._count % _TENANTS}")
+        return Job.new(_MODEL, self._params, tenant=f"tenant-{self._count % _TENANTS}")
 
 
 @contextlib.asynccontextmanager
-async def _installation(url: str, prefix: str, depth: int) -> AsyncIterator[_Installation]:
-    settings = QueueSection(cap=4 * DEEP, tenant_cap=4 * DEEP)  # the defaults would refuse so many
+async def installation(
+    url: str, prefix: str, depth: int, *, room: int = 4 * DEEP, prompt: str = ""
+) -> AsyncIterator[Installation]:
+    """A queue of its own on a server, with `depth` jobs in it and room for so many; all have this prompt."""
+    settings = QueueSection(cap=room, tenant_cap=room)  # the defaults would refuse so many
     broker = await Broker.connect(RedisSection(url=url, prefix=prefix), settings)
     publisher = Publisher(broker)
     leases = Leases(broker, publisher, "bench", lambda job_id, reason: None)  # noqa: ARG005 - nothing is cancelled
     leases.advertise([ModelCard(name=_MODEL, backend="echo", capability="text")], dict)
     try:
         await leases.start()
-        installation = _Installation(JobQueue(broker), leases)
-        await installation.fill(depth)
-        yield installation
+        made = Installation(JobQueue(broker), leases, prompt)
+        await made.fill(depth)
+        yield made
     finally:
         await leases.close()
         await publisher.close()

@@ -57,6 +57,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *(_line(row, widths) for row in rows)])
 
 
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same for a page: every column but the first to the right."""
+    lines = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A figure for a table; a dash for none."""
     return "-" if value is None else f"{value:,.{digits}f}"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -78,6 +78,17 @@ def velesio_watched(machine: Machine, port: int) -> list[str]:
     return [sys.executable, "-m", "benches.text_watched", *_settings(machine, port), *_PLAIN]
 
 
+def velesio_images(_machine: Machine, port: int) -> list[str]:
+    """`python -m velesio --role all` with the demo checkpoint alone, drawing at the size that is asked for."""
+    settings = {
+        "server.port": port,
+        "log.level": "warning",
+        "worker.models": '["velesio-demo"]',
+        "backends.diffusion.enlarge": "never",
+    }
+    return [sys.executable, "-m", "velesio", "--role", "all", *_words(settings)]
+
+
 def _settings(machine: Machine, port: int) -> list[str]:
     settings = {
         "server.port": port,
@@ -89,7 +100,12 @@ def _settings(machine: Machine, port: int) -> list[str]:
         "backends.llama.threads": machine.threads,
         "backends.llama.repack": "on" if machine.repack else "off",
     }
-    return ["--role", "all", *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
+    return ["--role", "all", *_words(settings)]
+
+
+def _words(settings: Mapping[str, object]) -> list[str]:
+    """Settings as the command line has them."""
+    return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
 
 
 def llama_server(*flags: str) -> Callable[[Machine, int], list[str]]:
@@ -165,6 +181,14 @@ class Running:
                 held = process.memory_full_info().pss / 2**20
                 found[process.name()] = round(found.get(process.name(), 0.0) + held, 1)
         return found
+
+    def peak(self) -> float:
+        """MiB that its own process has held at most so far; 0 where the system does not tell."""
+        try:
+            lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return 0.0
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
 
     def cpu(self) -> float:
         """Seconds that its processes have computed."""
