@@ -1,6 +1,7 @@
 """The layers of docs/architecture.md, read from the source."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "backends.plugins": {"backends.base", "errors"},
     "backends.base": {"jobs", "errors"},
     "backends.echo": {"backends.echo", "backends.base", "jobs", "errors"},
-    "backends.diffusion": {"pictures", "backends.diffusion", "backends.base", "jobs", "errors"},
+    "backends.diffusion": {"pictures", "backends.diffusion", "backends.base", "jobs", "errors", "nearest"},
     "backends.llama": {"pictures", "backends.llama", "backends.base", "dialects", "jobs", "errors", "metrics"},
     "dialects": {"dialects", "jobs"},
     "config": {"config", "errors"},
@@ -84,6 +85,30 @@ def test_imports_go_one_way(path: Path) -> None:
         if target == "__version__":
             continue
         assert any(target == room_ or target.startswith(f"{room_}.") for room_ in allowed), f"{room} imports {name}"
+
+
+def at_import(path: Path) -> set[str]:
+    """The modules that one brings in when it is imported, not those of its functions and of its types alone."""
+    found: set[str] = set()
+    nodes: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Try) or (isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test)):
+            nodes += [*node.body, *node.orelse]
+    return found
+
+
+def test_modules_form_no_circle() -> None:
+    """Each can be understood after those that it imports: they have an order."""
+    names = {".".join(("velesio", *path.relative_to(ROOT).with_suffix("").parts)): path for path in modules()}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {  # a package is there once its modules are, so these do not wait for it
+        name: {other for other in at_import(path) & set(names) if not f"{name}.".startswith(f"{other}.")}
+        for name, path in names.items()
+    }
+    assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))

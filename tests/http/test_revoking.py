@@ -10,6 +10,7 @@ import pytest
 from tests.http.conftest import Site, StartSite, until
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection
+from velesio.errors import KeyRevoked
 from velesio.http.keys import KeyRing
 from velesio.queue.credentials import Credentials, KeyRecord, Policy, Secret, digest, new_token, parse
 from velesio.queue.tenants import Tenants
@@ -108,6 +109,19 @@ async def test_streams_of_a_revoked_key_end_or_finish_as_wanted(start_site: Star
             assert text.count("word") < 60
             assert '"code":"key_revoked"' in text
     await until(lambda: not first.gateway.answers and not second.gateway.answers)
+
+
+async def test_a_stream_that_is_ended_twice_ends_once(start_site: StartSite) -> None:
+    """Whatever else changes of keys while it ends: its client is told why, and the answer has an end."""
+    first, _, credentials = await two(start_site)
+    issued = await credentials.create(KeyRecord(id="", name="game"))
+    await becomes(first, issued.token, 200)
+    stream = await first.client.post(f"{first.address}/v1/completions", json=LONG, headers={"X-Api-Key": issued.token})
+    await stream.content.readuntil(b"\n\n")
+    [answers] = first.gateway.answers
+    for _ in range(3):
+        answers.abort(KeyRevoked())
+    assert b'"code":"key_revoked"' in await stream.read()
 
 
 @pytest.mark.parametrize("path", ["/admin/events", "/models/sse"])

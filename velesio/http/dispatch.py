@@ -322,7 +322,10 @@ class Answers:
         return self.results[0]
 
     def abort(self, error: VelesioError) -> None:
-        """Make the iteration raise `error`, now or at its next step."""
+        """Make the iteration raise `error`, now or at its next step. Once more does nothing: a second cancellation
+        would be taken for that of a client that leaves."""
+        if self._aborted is not None:
+            return
         self._aborted = error
         if self._waiting is not None:
             self._waiting.cancel()

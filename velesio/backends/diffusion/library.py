@@ -1,11 +1,11 @@
 """The library: files that jobs may name: VAEs, LoRAs, ControlNets, embeddings, upscalers and further checkpoints."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from velesio.errors import BadRequest
+from velesio.nearest import nearest, quoted
 
 BESIDE = ".vae.safetensors"
 """The ending of a VAE that lies beside its checkpoint."""
@@ -32,11 +32,13 @@ class Shelf(NamedTuple):
         """
         found = self.get(name)
         if found is None:
-            near = difflib.get_close_matches(name, self.files, 3, 0.3)
+            near = nearest(name, self.files, 3, 0.3)
             there = ", ".join(repr(each) for each in near) or (
                 "the folder is empty" if not self.files else ", ".join(sorted(self.files)[:5])
             )
-            raise BadRequest(f"no {self.kind} in {self.folder}/ is called {name!r}; the nearest: {there}", param=param)
+            raise BadRequest(
+                f"no {self.kind} in {self.folder}/ is called {quoted(name)}; the nearest: {there}", param=param
+            )
         return found
 
     def get(self, name: str) -> Path | None:

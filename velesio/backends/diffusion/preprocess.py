@@ -3,7 +3,6 @@
 Pictures and maps are uint8 arrays (height, width, 3).
 """
 
-import difflib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from PIL import Image
 from velesio.backends.diffusion import edges
 from velesio.backends.diffusion.masks import Mask, Picture
 from velesio.errors import BadRequest
+from velesio.nearest import nearest, quoted
 
 Hint = npt.NDArray[np.float32]
 """Shape (height, width, 3), 0 to 1; -1 where an inpainting ControlNet is to see nothing."""
@@ -64,8 +64,8 @@ def named(module: str) -> Preprocessor:
     """
     found = PREPROCESSORS.get(module.lower().strip())
     if found is None:
-        near = difflib.get_close_matches(module.lower(), PREPROCESSORS, n=3, cutoff=0.3) or sorted(PREPROCESSORS)
-        raise BadRequest(f"unknown preprocessor {module!r}: did you mean {', '.join(near)}?")
+        near = nearest(module.lower(), PREPROCESSORS, 3, 0.3) or sorted(PREPROCESSORS)
+        raise BadRequest(f"unknown preprocessor {quoted(module)}: did you mean {', '.join(near)}?")
     return found
 
 

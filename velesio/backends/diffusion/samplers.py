@@ -3,7 +3,6 @@
 A name may carry a schedule: "DPM++ 2M Karras". Case and blanks do not matter; the old names (`k_euler_a`) work too.
 """
 
-import difflib
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from velesio.backends.diffusion.schedules import (
 from velesio.backends.diffusion.solvers import Solver
 from velesio.errors import BadRequest
 
+from velesio.nearest import nearest, quoted
 
 class Sampler(NamedTuple):
     """A solver by its names."""
@@ -133,7 +133,7 @@ def choose(name: str, schedule: str = "") -> Choice:
             return Choice(_SAMPLERS[asked[: -len(suffix)]], found)
     names = [sampler.name for sampler in SAMPLERS]
     near = _nearest(name, [*names, *(f"{each} Karras" for each in names)])
-    raise BadRequest(f"no sampler is called {name!r}; the nearest are {near}", param="sampler")
+    raise BadRequest(f"no sampler is called {quoted(name)}; the nearest are {near}", param="sampler")
 
 
 def choose_anyway(name: str, schedule: str = "") -> tuple[Choice, str]:
@@ -150,14 +150,14 @@ def _schedule(name: str) -> Schedule:
     found = _SCHEDULES.get(_plain(name or "automatic"))
     if found is None:
         near = _nearest(name, [schedule.label for schedule in SCHEDULES])
-        raise BadRequest(f"no schedule is called {name!r}; the nearest are {near}", param="schedule")
+        raise BadRequest(f"no schedule is called {quoted(name)}; the nearest are {near}", param="schedule")
     return found
 
 
 def _nearest(name: str, names: list[str]) -> str:
     """The three names that look most like `name`."""
     by_plain = {_plain(each): each for each in names}
-    near = difflib.get_close_matches(_plain(name), by_plain, 3, 0.0)
+    near = nearest(_plain(name), by_plain, 3, 0.0)
     return ", ".join(repr(by_plain[each]) for each in near)
 
 

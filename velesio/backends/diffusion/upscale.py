@@ -5,7 +5,6 @@ any other that PyPI's spandrel knows works where it is installed. Weights come f
 where that was allowed, and then as tensors alone.
 """
 
-import difflib
 import importlib.util
 import pickle
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +21,8 @@ from torch.nn import functional
 
 from velesio.backends.diffusion import esrgan
 from velesio.backends.diffusion.masks import Picture
-from velesio.errors import BadRequest, ModelLoadFailed
+from velesio.errors import BadRequest, JobFailed, ModelLoadFailed
+from velesio.nearest import nearest, quoted
 
 NONE, LANCZOS, NEAREST = "None", "Lanczos", "Nearest"
 
@@ -71,8 +71,8 @@ def found(name: str, names: Iterable[str]) -> str:
     by_case = {other.lower(): other for other in known}
     if match := by_case.get(name.strip().lower() or NONE.lower()):
         return match
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
-    raise BadRequest(f"could not find upscaler named {name!r}; near to it: {', '.join(near)}", param="upscaler")
+    near = nearest(name, known, 3, 0.3) or known
+    raise BadRequest(f"could not find upscaler named {quoted(name)}; near to it: {', '.join(near)}", param="upscaler")
 
 
 def upscaled(picture: Picture, width: int, height: int, by: str | Model, tiles: Tiles = Tiles()) -> Picture:  # noqa: B008
