@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.http.conftest import sample
+from velesio.dialects import Said
 from velesio.errors import QueueFull
 from velesio.http.anthropic_answers import Frames, Writer, blocks_of, stop_of
 from velesio.http.anthropic_requests import read
-from velesio.http.client_speech import Said
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Dialect, Event, Progress, Started, TextResult, Usage
 

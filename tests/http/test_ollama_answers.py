@@ -4,8 +4,8 @@ import json
 import time
 from typing import Any
 
+from velesio.dialects import Said
 from velesio.errors import QueueFull
-from velesio.http.client_speech import Said
 from velesio.http.ollama_answers import Frames, Writer, _Calls, lines_response, logprobs_of
 from velesio.jobs import Completed, Delta, Event, Started, TextResult, Timings, TokenProbs, Usage
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.http.conftest import events_of
+from velesio.dialects import Said
 from velesio.errors import BadRequest
 from velesio.http import openai_chat
-from velesio.http.client_speech import Said
 from velesio.http.openai_message import delta_of, message_of
 from velesio.jobs import Completed, Delta, Dialect, Event, Progress, Started, TextResult, Timings, TokenProbs, Usage
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
+from velesio.dialects import Said, Speech
 from velesio.errors import VelesioError
 from velesio.http import sse
 from velesio.http.anthropic_requests import Asked
-from velesio.http.client_speech import Said, Speech
 from velesio.http.families import ANTHROPIC
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Dialect, Event, Started, TextResult, Usage

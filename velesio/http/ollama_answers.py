@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from velesio.dialects import Said, Speech
 from velesio.errors import VelesioError
-from velesio.http.client_speech import Said, Speech
 from velesio.http.families import OLLAMA
 from velesio.http.ollama_models import now
 from velesio.http.wire import encode, json_response

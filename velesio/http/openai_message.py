@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from velesio.http.client_speech import Said, Speech
+from velesio.dialects import Said, Speech
 from velesio.http.reasoning import Format
 from velesio.jobs import Dialect, TextResult
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from velesio.dialects import Said
 from velesio.http import openai, sse
-from velesio.http.client_speech import Said
 from velesio.http.generation import Generation
 from velesio.http.logprobs import openai_logprobs
 from velesio.http.openai import FINGERPRINT

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from velesio.http.client_speech import Said
+from velesio.dialects import Said
 from velesio.http.logprobs import native_probs
 from velesio.http.responses_requests import Asked
 from velesio.http.settings import float32

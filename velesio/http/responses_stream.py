@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from velesio.dialects import Said
 from velesio.errors import VelesioError
 from velesio.http import sse
-from velesio.http.client_speech import Said
 from velesio.http.families import OPENAI
 from velesio.http.responses_answers import Call, Item, Message, Writer, item_of, usage_of
 from velesio.http.usage import timings_of

@@ -4,71 +4,22 @@ A grammar may allow less than the schema does: properties come in the order in w
 where `additionalProperties` asks for them. What it cannot hold an answer to is refused.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from velesio.backends.llama import json_number
-from velesio.backends.llama.gbnf import complement
-from velesio.backends.llama.json_pattern import PatternError, chars_of, common, string_of
+from velesio.backends.llama.json_names import other_name
+from velesio.backends.llama.json_pattern import PatternError, string_of
+from velesio.backends.llama.json_rules import FORMATS, Rules, constant
 from velesio.backends.llama.json_values import ASSERTIONS, NothingValidError, is_valid, merged, refused, types_of
 
 Schema = dict[str, Any] | bool
 
-MAX_RULES = 5000
-MAX_SIZE = 100_000
-"""Characters of the grammar."""
 MAX_VISITS = 20_000
 """Schemas that are looked at, each as often as others bring it in."""
 MAX_DEPTH = 60
 """Schemas within each other."""
-
-_SPACE = '| " " | "\\n"{1,2} [ \\t]{0,20}'
-"""Bounded, so that a model cannot go on with blanks forever."""
-_CHAR = '[^"\\\\\\x00-\\x1F\\x7F] | "\\\\" (["\\\\/bfnrt] | "u" ([0-9a-cA-CefEF] hex{3} | [dD] [0-7] hex{2}))'
-"""A character; halves of surrogate pairs are left out, since two of them would be one character."""
-
-_BUILT_IN: dict[str, str] = {
-    "space": _SPACE,
-    "hex": "[0-9a-fA-F]",
-    "char": _CHAR,
-    "string": '"\\"" char* "\\""',
-    "integer": '"-"? ("0" | [1-9] [0-9]{0,15})',
-    "number": '"-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?',
-    "boolean": '"true" | "false"',
-    "null": '"null"',
-    "object": '"{" space (string ":" space value ("," space string ":" space value)*)? space "}"',
-    "array": '"[" space (value ("," space value)*)? space "]"',
-    "value": "object | array | string | number | boolean | null",
-}
-_USES = {
-    "char": ("hex",),
-    "string": ("char",),
-    "object": ("space", "string", "value"),
-    "array": ("space", "value"),
-    "value": ("object", "array", "string", "number", "boolean", "null"),
-}
-
-_DATE = (
-    '[0-9]{4} "-" (("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])'
-    ' | ("01" | "0" [3-9] | "1" [0-2]) "-" ("29" | "30") | ("0" [13578] | "1" [02]) "-31")'
-)
-_YEAR_ZERO = '("0" "0" "0" [1-9] | "0" "0" [1-9] [0-9] | "0" [1-9] [0-9]{2} | [1-9] [0-9]{3})'
-_TIME = (
-    '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,6})?'
-    ' ("Z" | [+-] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9])'
-)
-_OCTET = '("25" [0-5] | "2" [0-4] [0-9] | "1" [0-9]{2} | [1-9]? [0-9])'
-_FORMATS = {
-    "date": _DATE.replace("[0-9]{4}", _YEAR_ZERO, 1),
-    "time": _TIME,
-    "date-time": f'{_DATE.replace("[0-9]{4}", _YEAR_ZERO, 1)} "T" {_TIME}',
-    "uuid": 'hex{8} "-" hex{4} "-" [1-5] hex{3} "-" [89abAB] hex{3} "-" hex{12}',
-    "ipv4": ' "." '.join([_OCTET] * 4),
-    "email": '[a-zA-Z0-9] [a-zA-Z0-9._+-]{0,62} "@" ([a-zA-Z0-9] [a-zA-Z0-9-]{0,30} "."){1,3} [a-zA-Z]{2,10}',
-}
-"""Formats that are held to; others are taken as remarks, as JSON Schema does by default."""
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _HINTS = {
@@ -125,19 +76,15 @@ class _Converter:
 
     def __init__(self, schema: Schema, prefix: str) -> None:
         self._root = schema
-        self._prefix = prefix
-        self._rules: dict[str, str] = {}
-        self._names: dict[str, str] = {}
-        """Rules by their text, so that what is said twice is written once."""
+        self._rules = Rules(prefix)
         self._refs: dict[str, str] = {}
-        self._size = 0
         self._depth = 0
         self._visits = 0
 
     def convert(self, pointer: str) -> dict[str, str]:
         part = self._root if pointer == "#" else {"$ref": pointer}
-        self._rules[f"{self._prefix}root"] = self._visit(part, "schema")
-        return self._rules
+        self._rules.put("root", self._visit(part, "schema"))
+        return self._rules.texts
 
     def _visit(self, schema: Any, place: str) -> str:
         """The name of the rule for a schema."""
@@ -154,7 +101,7 @@ class _Converter:
 
     def _expression(self, schema: Any, place: str) -> str:
         if schema is True or schema == {}:
-            return self._built_in("value")
+            return self._rules.built_in("value")
         if schema is False:
             raise NothingValidError(place, "nothing is valid there")
         if not isinstance(schema, dict):
@@ -187,9 +134,9 @@ class _Converter:
                 return self._visit(target if target is False else beside, place)
             return self._visit(self._merge([target, beside], place), place)
         if pointer not in self._refs:
-            name = self._refs[pointer] = f"{self._prefix}ref-{len(self._refs)}"
-            self._rules[name] = ""  # keeps its place while it refers to itself
-            self._rules[name] = self._visit(target, pointer)
+            name = f"ref-{len(self._refs)}"
+            self._refs[pointer] = self._rules.put(name, "")  # keeps its place while it refers to itself
+            self._rules.put(name, self._visit(target, pointer))
         return self._refs[pointer]
 
     def _resolve(self, pointer: str, place: str) -> Any:
@@ -233,7 +180,7 @@ class _Converter:
                 found.append(self._visit(whole, f"{place}.{keyword}[{number}]"))
         if not found:
             raise NothingValidError(f"{place}.{keyword}", "nothing is valid there")
-        return self._add(" | ".join(dict.fromkeys(found)))
+        return self._rules.add(" | ".join(dict.fromkeys(found)))
 
     def _constants(self, schema: Mapping[str, Any], place: str) -> str:
         keyword = "const" if "const" in schema else "enum"
@@ -244,14 +191,14 @@ class _Converter:
         valid = [value for value in values if is_valid(value, beside)]
         if not valid:
             raise NothingValidError(place, "no value of it has the properties that it asks for")
-        return self._add(" | ".join(dict.fromkeys(_literal(_json(value)) for value in valid)))
+        return self._rules.add(" | ".join(dict.fromkeys(constant(value) for value in valid)))
 
     def _of_types(self, schema: Mapping[str, Any], place: str) -> str:
         types = types_of(schema) or [name for name, keys in _HINTS.items() if any(key in schema for key in keys)]
         if not types:
-            return self._built_in("value")
+            return self._rules.built_in("value")
         found = [self._of_type(name, schema, place) for name in types]
-        return found[0] if len(found) == 1 else self._add(" | ".join(dict.fromkeys(found)))
+        return found[0] if len(found) == 1 else self._rules.add(" | ".join(dict.fromkeys(found)))
 
     def _of_type(self, name: str, schema: Mapping[str, Any], place: str) -> str:
         if name == "object":
@@ -262,7 +209,7 @@ class _Converter:
             return self._string(schema, place)
         if name in {"number", "integer"}:
             return self._number(name, schema, place)
-        return self._built_in(name)
+        return self._rules.built_in(name)
 
     def _number(self, name: str, schema: Mapping[str, Any], place: str) -> str:
         try:
@@ -271,7 +218,7 @@ class _Converter:
             raise NothingValidError(place, str(error)) from None
         except ValueError as error:
             raise refused(place, str(error)) from None
-        return self._add(text) if text else self._built_in(name)
+        return self._rules.add(text) if text else self._rules.built_in(name)
 
     def _string(self, schema: Mapping[str, Any], place: str) -> str:
         least, most = _count(schema, "minLength", place) or 0, _count(schema, "maxLength", place)
@@ -280,16 +227,16 @@ class _Converter:
         pattern, form = schema.get("pattern"), schema.get("format")
         if isinstance(pattern, str):
             try:
-                return self._add(f'"\\"" {string_of(pattern, least, most)} "\\""')
+                return self._rules.add(f'"\\"" {string_of(pattern, least, most)} "\\""')
             except PatternError as error:
                 raise refused(f"{place}.pattern", f"{pattern[:100]!r}: {error}") from None
-        if isinstance(form, str) and form in _FORMATS and not least and most is None:
-            self._built_in("hex")
-            return self._add(f'"\\"" {_FORMATS[form]} "\\""')
+        if isinstance(form, str) and form in FORMATS and not least and most is None:
+            self._rules.built_in("hex")
+            return self._rules.add(f'"\\"" {FORMATS[form]} "\\""')
         if not least and most is None:
-            return self._built_in("string")
-        self._built_in("char")
-        return self._add(f'"\\"" char{{{least},{"" if most is None else most}}} "\\""')
+            return self._rules.built_in("string")
+        self._rules.built_in("char")
+        return self._rules.add(f'"\\"" char{{{least},{"" if most is None else most}}} "\\""')
 
     def _array(self, schema: Mapping[str, Any], place: str) -> str:
         least, most = _count(schema, "minItems", place) or 0, _count(schema, "maxItems", place)
@@ -300,8 +247,8 @@ class _Converter:
         if most is not None and most < least:
             raise refused(place, "maxItems is less than minItems")
         if not first and rest is None and not least and most is None:
-            return self._built_in("array")
-        self._built_in("space")
+            return self._rules.built_in("array")
+        self._rules.built_in("space")
         parts = [self._visit(part, f"{place}.prefixItems[{number}]") for number, part in enumerate(first[:most])]
         more_least = max(0, least - len(parts))
         more_most = None if most is None else most - len(parts)
@@ -309,7 +256,7 @@ class _Converter:
         if more_least and rest is False:
             raise refused(place, "minItems asks for more items than there may be")
         items = self._visit(True if rest is None else rest, f"{place}.items") if may_follow else ""
-        return self._add(f'"[" space {_listed(parts, items, more_least, more_most)} space "]"')
+        return self._rules.add(f'"[" space {_listed(parts, items, more_least, more_most)} space "]"')
 
     def _object(self, schema: Mapping[str, Any], place: str) -> str:
         properties = schema.get("properties") or {}
@@ -328,7 +275,7 @@ class _Converter:
             raise refused(place, "a property is required but may not be there")
         self._check_counts(schema, place, least=len(required), most=len(wanted) - len(absent), open_end=bool(extra))
         if not wanted and extra is True:
-            return self._built_in("object")
+            return self._rules.built_in("object")
         return self._members(wanted, absent, required, extra, place)
 
     def _check_counts(self, schema: Mapping[str, Any], place: str, *, least: int, most: int, open_end: bool) -> None:
@@ -341,84 +288,29 @@ class _Converter:
     ) -> str:
         """Rules for what may come from each property on, once where nothing came before and once where a comma is
         due."""
-        self._built_in("space")
+        self._rules.built_in("space")
         after, begin = self._extra_members(list(wanted), extra, place)
         for name in reversed([name for name in wanted if name not in absent]):
             value = self._visit(wanted[name], f"{place}.properties.{name}")
-            member = self._add(f'{_literal(_json(name))} ":" space {value}')
+            member = self._rules.add(f'{constant(name)} ":" space {value}')
             if name in required:
-                begin = self._add(f"{member} {after}")
-                after = self._add(f'"," space {member} {after}')
+                begin = self._rules.add(f"{member} {after}")
+                after = self._rules.add(f'"," space {member} {after}')
             else:
                 begin, after = (
-                    self._add(f"{member} {after} | {begin}"),
-                    self._add(f'"," space {member} {after} | {after}'),
+                    self._rules.add(f"{member} {after} | {begin}"),
+                    self._rules.add(f'"," space {member} {after} | {after}'),
                 )
-        return self._add(f'"{{" space {begin} space "}}"')
+        return self._rules.add(f'"{{" space {begin} space "}}"')
 
     def _extra_members(self, names: list[str], extra: Any, place: str) -> tuple[str, str]:
         """What may come after the declared properties, if one of them came and if none did."""
         if extra is None or extra is False:
             return '""', '""'
         value = self._visit(extra, f"{place}.additionalProperties")
-        member = self._add(f'"\\"" {self._other_name(names)} "\\":" space {value}')
-        after = self._add(f'("," space {member})*')
-        return after, self._add(f"({member} {after})?")
-
-    def _other_name(self, names: Iterable[str]) -> str:
-        """A name that is none of these: it leaves them at some character. No escapes, which could spell one."""
-        names = [name for name in names if name.isprintable() and not set(name) & set('"\\')]
-        free = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0xA0, 0xD7FF), (0xE000, 0x10FFFF))
-        anything = self._add(chars_of(free))
-
-        def leaves(rests: list[str], *, first: bool) -> str:
-            heads = sorted({rest[0] for rest in rests if rest})
-            taken = [(ord(head), ord(head)) for head in heads]
-            other = self._add(chars_of(_without(free, taken)))
-            parts = [f"{other} {anything}*"]
-            for head in heads:
-                inner = leaves([rest[1:] for rest in rests if rest and rest[0] == head], first=False)
-                parts.append(f"{_literal(head)} {inner}")
-            if not first and "" not in rests:
-                parts.append('""')
-            return self._add(" | ".join(parts))
-
-        if any(len(name) > MAX_DEPTH for name in names):
-            raise refused("properties", f"with additionalProperties, names have at most {MAX_DEPTH} characters")
-        return leaves(names, first=True)
-
-    def _built_in(self, name: str) -> str:
-        if name not in self._rules:
-            self._rules[name] = _BUILT_IN[name]
-            for used in _USES.get(name, ()):
-                self._built_in(used)
-        return name
-
-    def _add(self, text: str) -> str:
-        """A rule with this text."""
-        known = self._names.get(text)
-        if known is not None:
-            return known
-        self._size += len(text)
-        if len(self._names) >= MAX_RULES or self._size > MAX_SIZE:
-            raise refused("schema", "it is too large for a grammar")
-        name = self._names[text] = f"{self._prefix}r{len(self._names)}"
-        self._rules[name] = text
-        return name
-
-
-def _json(value: Any) -> str:
-    """A constant as JSON that says the same to every reader."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _literal(text: str) -> str:
-    """A text as a grammar writes it."""
-    escaped = "".join(_ESCAPES.get(character, character) for character in text)
-    return f'"{escaped}"'
-
-
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+        member = self._rules.add(f'"\\"" {other_name(self._rules, names)} "\\":" space {value}')
+        after = self._rules.add(f'("," space {member})*')
+        return after, self._rules.add(f"({member} {after})?")
 
 
 def _count(schema: Mapping[str, Any], keyword: str, place: str) -> int | None:
@@ -440,10 +332,6 @@ def _listed(first: Sequence[str], items: str, least: int, most: int | None) -> s
         return f'{head} ("," space {items}){{{least},{limit}}}'
     more = f'("," space {items}){{{max(0, least - 1)},{"" if most is None else most - 1}}}'
     return f"{items} {more}" if least else f"({items} {more})?"
-
-
-def _without(ranges: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    return common(ranges, complement(taken))
 
 
 def _same_type(base: Mapping[str, Any], part: Any) -> bool:
