@@ -119,6 +119,12 @@ def test_heavy_and_foreign_libraries_stay_in_their_rooms(path: Path) -> None:
         assert name.partition(".")[0] not in forbidden, name
 
 
+def test_llama_cpp_stays_in_its_binding() -> None:
+    """Of the text backend, only the binding knows the C library."""
+    users = {path for path in (ROOT / "backends" / "llama").rglob("*.py") if "llama_cpp" in str(imports_of(path))}
+    assert {path.parent.name for path in users} == {"binding"}
+
+
 def test_a_gateway_imports_no_inference_library() -> None:
     """Importing everything that a gateway runs brings in neither torch nor llama_cpp, and takes less than twice the
     processor time of the libraries that it is built on: how fast a machine is, and how busy, then plays no part."""

@@ -364,7 +364,7 @@ def test_a_failed_batch_fails_its_jobs_only(make: Callable[..., Bench], monkeypa
     """The jobs in it may be tried again elsewhere; the engine lives, and the next job is served."""
     bench = make(1)
     with monkeypatch.context() as patch:
-        patch.setattr("velesio.backends.llama.binding.c.llama_decode", lambda context, batch: -3)
+        patch.setattr("llama_cpp.llama_cpp.llama_decode", lambda context, batch: -3)
         failed = bench.run(Embed(inputs=("cat",)))
     assert isinstance(failed, Failed)
     assert (failed.code, failed.retry) == ("internal_error", True)

@@ -13,7 +13,7 @@ from llama_cpp import llama_cpp as c
 from velesio.backends.llama import gbnf
 from velesio.backends.llama.automaton import DEAD, Automaton, Vocabulary, utf8_paths
 from velesio.backends.llama.binding import Model
-from velesio.backends.llama.chain import Candidates
+from velesio.backends.llama.binding.chain import Candidates
 from velesio.errors import BadRequest
 
 PIECES = [b"a", b"b", b"ab", b"ba", b"aab", b"c", "ä".encode(), "ä".encode()[:1], "ä".encode()[1:], b"", b"<think>"]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_cpp import llama_cpp
 
 from tests.backends.conformance import GREEDY
 from tests.backends.llama.conftest import llama
-from velesio.backends.llama import binding
 from velesio.engines import Delivery, EngineThread
 from velesio.jobs import Completed, Completion, Embed, Job, Params, is_final
 
@@ -21,7 +21,7 @@ STREAMS = 8
 async def test_the_event_loop_never_computes(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of `llama_decode`, for streams and for vectors, is made by the engine's thread, and the event loop
     turns meanwhile."""
-    decode = binding.c.llama_decode
+    decode = llama_cpp.llama_decode
     callers: set[str] = set()
     computing = threading.Event()
     turns: list[int] = [0]
@@ -34,7 +34,7 @@ async def test_the_event_loop_never_computes(smollm2: Path, monkeypatch: pytest.
         finally:
             computing.clear()
 
-    monkeypatch.setattr(binding.c, "llama_decode", watched)
+    monkeypatch.setattr(llama_cpp, "llama_decode", watched)
     made = llama(smollm2, context=256, slots=STREAMS)
     card = made.models()[0]
     finals: list[Any] = []

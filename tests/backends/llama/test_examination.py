@@ -7,8 +7,9 @@ import pytest
 from llama_cpp import llama_cpp as c
 
 from velesio.backends.base import Catalogue, Examinable, Finding, ModelSpec
-from velesio.backends.llama import backend, devices, examination
-from velesio.backends.llama.devices import Device
+from velesio.backends.llama import backend, examination
+from velesio.backends.llama.binding import devices
+from velesio.backends.llama.binding.devices import Device
 
 GPU = Device("CUDA0", "A fast card", "gpu", 8 << 30, 6 << 30)
 

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from llama_cpp import llama_cpp as c
 
-from velesio.backends.llama import binding
 from velesio.backends.llama.binding import Model
+from velesio.backends.llama.binding.parameters import context_parameters, model_parameters
 from velesio.backends.llama.options import Options
-from velesio.backends.llama.parameters import context_parameters, model_parameters
 from velesio.errors import ModelLoadFailed
 
 
@@ -138,7 +137,7 @@ def test_pieces_of_prompts_on_a_cpu(weights: float, threads: int, pause: float, 
 def test_numa_is_set_up_before_the_weights_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By the number that llama.cpp has for it; `off` does nothing."""
     called: list[int] = []
-    monkeypatch.setattr(binding.c, "llama_numa_init", called.append)
+    monkeypatch.setattr("llama_cpp.llama_cpp.llama_numa_init", called.append)
     for numa in ("off", "isolate", "numactl"):
         with pytest.raises(ModelLoadFailed):
             Model(tmp_path / "missing.gguf", Options(numa=numa), lambda _: None)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from velesio.errors import ConfigError, ModelLoadFailed
 
 if TYPE_CHECKING:
     from velesio.backends.llama.binding import Context, Model
-    from velesio.backends.llama.multimodal import Projector
+    from velesio.backends.llama.binding.projector import Projector
     from velesio.backends.llama.speculation import Speculation
 
 _TRIED = 4
@@ -100,7 +100,7 @@ class LlamaBackend:
     def _projector(self, model: Found, weights: "Model") -> "Projector | None":
         if not model.options.mmproj:
             return None
-        from velesio.backends.llama.multimodal import Projector  # noqa: PLC0415 - loads the library for pictures
+        from velesio.backends.llama.binding.projector import Projector  # noqa: PLC0415 - loads the library for pictures
 
         return Projector(weights, Path(model.options.mmproj), model.options)
 

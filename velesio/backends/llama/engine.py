@@ -25,7 +25,7 @@ from velesio.errors import OutOfMemory, VelesioError
 from velesio.jobs import Aside, Cancelled, Completed, Failed, Final, Progress, Started
 
 if TYPE_CHECKING:
-    from velesio.backends.llama.multimodal import Picture, Projector
+    from velesio.backends.llama.binding.projector import Picture, Projector
 
 _log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from velesio.backends.base import Finding
-from velesio.backends.llama.devices import Device, devices, features, supports_gpus
+from velesio.backends.llama.binding.devices import Device, devices, features, supports_gpus
+from velesio.backends.llama.binding.parameters import context_parameters
 from velesio.backends.llama.discovery import Found
 from velesio.backends.llama.options import Options, free_memory
-from velesio.backends.llama.parameters import context_parameters
 
 _GPU_BUILD = (
     "no GPU that this build of llama.cpp can use; for NVIDIA's: "

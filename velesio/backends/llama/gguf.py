@@ -50,7 +50,7 @@ _FILE_TYPES = {
     31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4 MoE", 39: "NVFP4", 40: "Q1_0", 41: "Q2_0",
 }  # fmt: skip
 
-_POOLINGS = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
+POOLINGS = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 
 _GAP_MARKS = (
     "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\uff5cfim▁begin\uff5c>", "<PRE>", "▁<PRE>", "<|code_prefix|>",
@@ -115,7 +115,7 @@ class Header(NamedTuple):
     @property
     def pooling(self) -> str:
         """How the vectors of a text's tokens become one: none, mean, cls, last or rank; empty if it does not say."""
-        return _POOLINGS.get(self.number("pooling_type", -1), "")
+        return POOLINGS.get(self.number("pooling_type", -1), "")
 
     @property
     def generates(self) -> bool:

@@ -9,6 +9,7 @@ from velesio.backends.llama.chat import ChatTemplate, Rendered
 from velesio.backends.llama.chat_intake import ChatIntake, named
 from velesio.backends.llama.infill import infill_tokens
 from velesio.backends.llama.lora import Adapters
+from velesio.backends.llama.media import marked, plain, split_chat, split_prompt
 from velesio.backends.llama.options import Options
 from velesio.backends.llama.sampler import sampler_of
 from velesio.backends.llama.sequence import Prompt, Sequence
@@ -16,7 +17,7 @@ from velesio.errors import BadRequest, ContextExceeded, Unsupported
 from velesio.jobs import Chat, Completion, Infill, PromptResult, TextParams
 
 if TYPE_CHECKING:
-    from velesio.backends.llama.multimodal import Projector
+    from velesio.backends.llama.binding.projector import Projector
 
 _MAX_STOPS = 128
 """Each is looked for after each token."""
@@ -108,22 +109,16 @@ class Intake:
 
     def _rendered(self, chat: Chat) -> Rendered:
         if chat.media:
-            from velesio.backends.llama.multimodal import marked  # noqa: PLC0415 - loads the library for pictures
-
             return self._chats.prompt(marked(chat))
         return self._chats.prompt(chat)
 
     def _seen_in_chat(self, chat: Chat, rendered: Rendered) -> Prompt:
-        from velesio.backends.llama.multimodal import plain, split_chat  # noqa: PLC0415
-
         bos = self._model.bos_text
         text = rendered.text.removeprefix(bos) if self._model.adds_bos and bos else rendered.text
         prompt = self._illustrated(split_chat(text, chat.media))
         return prompt._replace(text=plain(rendered.text, chat.media), dialect=self._chats.dialect(chat, rendered))
 
     def _seen(self, params: Completion) -> Prompt:
-        from velesio.backends.llama.multimodal import split_prompt  # noqa: PLC0415
-
         parts = [params.prompt] if isinstance(params.prompt, str) else params.prompt
         prompt = self._illustrated(split_prompt(parts, params.media))
         return prompt._replace(text="" if isinstance(params.prompt, str) else self._model.text(_words(prompt.tokens)))

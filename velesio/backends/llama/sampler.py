@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from velesio.backends.llama import sampling
 from velesio.backends.llama.binding import Context, Model
-from velesio.backends.llama.chain import Candidates, Chain
+from velesio.backends.llama.binding.chain import Candidates, Chain
 from velesio.backends.llama.grammar import Constraint, constraint_of
 from velesio.errors import BadRequest
 from velesio.jobs import InForce, TextParams, TokenProbs

@@ -15,7 +15,7 @@ from velesio.backends.llama.thought import Thought
 from velesio.jobs import Delta, Dialect, TextParams, TextResult, Timings, TokenProbs, Usage
 
 if TYPE_CHECKING:
-    from velesio.backends.llama.multimodal import Picture
+    from velesio.backends.llama.binding.projector import Picture
 
 _NEVER = 1 << 31
 Ending = Literal["eos", "limit", "word"]

@@ -11,7 +11,7 @@ from llama_cpp import llama_cpp as c
 from velesio.backends.llama.sampling import Step
 
 if TYPE_CHECKING:
-    from velesio.backends.llama.binding import Model
+    from velesio.backends.llama.binding.model import Model
 
 
 class Chain:

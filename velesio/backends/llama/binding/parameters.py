@@ -5,11 +5,13 @@ from typing import Any
 
 from llama_cpp import llama_cpp as c
 
+from velesio.backends.llama import gguf
 from velesio.backends.llama.options import Options, default_threads, may_repack
 
 _SPLIT = {"none": 0, "layer": 1, "row": 2, "tensor": 3}
 FLASH = {"auto": -1, "off": 0, "on": 1}
 NUMA = {"off": 0, "distribute": 1, "isolate": 2, "numactl": 3, "mirror": 4}
+POOLINGS = {name: number for number, name in gguf.POOLINGS.items()}
 _ROPE = {"model": -1, "none": 0, "linear": 1, "yarn": 2, "longrope": 3}
 _CACHE_TYPES = {
     "f32": 0,

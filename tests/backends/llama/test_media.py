@@ -11,7 +11,7 @@ from tests.backends.llama import tiny
 from tests.test_pixels import png
 from velesio.backends.base import Catalogue, ModelSpec
 from velesio.backends.llama import LlamaBackend, backend
-from velesio.backends.llama.multimodal import MARKER, marked, marks_of, plain, split_chat, split_prompt
+from velesio.backends.llama.media import MARKER, marked, marks_of, plain, split_chat, split_prompt
 from velesio.errors import BadRequest, ConfigError, ModelLoadFailed
 from velesio.jobs import Chat, Completed, Completion, Failed, Progress, PromptResult, Render, Sampling, TextResult
 
@@ -213,11 +213,11 @@ def test_a_bad_projector_is_refused(folder: Path) -> None:
 
 def test_encoded_pictures_are_kept_for_the_next_turn(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same picture is encoded once."""
-    from velesio.backends.llama import multimodal
+    from velesio.backends.llama.binding import projector
 
     encoded: list[int] = []
-    original = multimodal.m.mtmd_encode_chunk
-    monkeypatch.setattr(multimodal.m, "mtmd_encode_chunk", lambda *args: encoded.append(1) or original(*args))
+    original = projector.m.mtmd_encode_chunk
+    monkeypatch.setattr(projector.m, "mtmd_encode_chunk", lambda *args: encoded.append(1) or original(*args))
     picture = png(7, 7, (1, 2, 3))
     assert text(desk, look(1, picture)).tokens == text(desk, look(1, picture)).tokens
     assert len(encoded) == 1

@@ -1,4 +1,4 @@
-"""Pictures and sounds: a projector turns them into what stands for tokens in a prompt. llama.cpp's `mtmd`.
+"""A projector turns pictures and sounds into what stands for tokens in a prompt. llama.cpp's `mtmd`.
 
 A file becomes a few chunks: tokens that open and close it, and *pictures*, each of which is computed whole. In a
 sequence a picture holds its positions by tokens that do not exist, so that nothing is ever taken for them.
@@ -7,27 +7,25 @@ sequence a picture holds its positions by tokens that do not exist, so that noth
 import ctypes
 import hashlib
 import os
-import re
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 from llama_cpp import mtmd_cpp as m
 
-from velesio.backends.llama.binding import NO_ROOM, OK, Context, Model, last_words, receive_log
+from velesio.backends.llama.binding.context import NO_ROOM, OK, Context
+from velesio.backends.llama.binding.log import last_words, receive_log
+from velesio.backends.llama.binding.model import Model
+from velesio.backends.llama.media import MARKER
 from velesio.backends.llama.options import Options, default_threads
 from velesio.errors import BadRequest, JobFailed, ModelLoadFailed, Unsupported
-from velesio.jobs import Chat
 from velesio.pictures.pixels import pixels_of
 
-MARKER = "<__media__>"
-"""Stands for the next file in a prompt."""
 NOTHING = -1
 """What a picture's positions hold in a sequence's tokens."""
 _KEPT = 64 << 20
@@ -232,67 +230,3 @@ class _Chunks:
     def __iter__(self) -> Iterator[int]:
         for index in range(m.mtmd_input_chunks_size(self._handle)):
             yield m.mtmd_input_chunks_get(self._handle, index)
-
-
-def marks_of(media: Sequence[bytes]) -> list[str]:
-    """Texts that stand for files in a chat that is to be rendered; no other text has them by chance."""
-    whole = hashlib.blake2b(b"".join(hashlib.blake2b(data).digest() for data in media), digest_size=8).hexdigest()
-    return [f"<__media_{number}_{whole}__>" for number in range(len(media))]
-
-
-def marked(chat: Chat) -> Chat:
-    """The chat with a mark in place of each file, and its contents plain texts: mtmd itself knows what a model wants
-    around a picture, whatever its template would write."""
-    marks = marks_of(chat.media)
-
-    def text_of(content: Any) -> Any:
-        if not isinstance(content, list):
-            return content
-        return "".join(
-            marks[part["media"]] if part.get("type") == "media" else part.get("text", "") for part in content
-        )
-
-    messages = [message | {"content": text_of(message.get("content"))} for message in chat.messages]
-    return msgspec.structs.replace(chat, messages=messages)
-
-
-def plain(text: str, media: Sequence[bytes]) -> str:
-    """A rendered chat with the marker that clients know."""
-    for mark in marks_of(media):
-        text = text.replace(mark, MARKER)
-    return text
-
-
-def split_chat(text: str, media: Sequence[bytes]) -> list[str | bytes]:
-    """A rendered chat with the files at the places of their marks.
-
-    Raises:
-        BadRequest: the template has left one out.
-    """
-    files = dict(zip(marks_of(media), media, strict=True))
-    missing = [number for number, mark in enumerate(files) if mark not in text]
-    if missing:
-        raise BadRequest(f"the model's template leaves out the picture or sound {missing[0] + 1}", param="messages")
-    parts = re.split("(" + "|".join(map(re.escape, files)) + ")", text)
-    return [files.get(part, part) for part in parts if part]
-
-
-def split_prompt(parts: Sequence[int | str], media: Sequence[bytes]) -> list[int | str | bytes]:
-    """A prompt of texts and token ids with the files, in their order, at the places of the marker.
-
-    Raises:
-        BadRequest: there are more or fewer places than files.
-    """
-    places = sum(part.count(MARKER) for part in parts if isinstance(part, str))
-    if places != len(media):
-        raise BadRequest(
-            f"the prompt has {places} media markers ({MARKER}) for {len(media)} pictures and sounds", param="prompt"
-        )
-    files, found = iter(media), list[int | str | bytes]()
-    for part in parts:
-        if isinstance(part, int):
-            found.append(part)
-            continue
-        for number, text in enumerate(part.split(MARKER)):
-            found += ([next(files)] if number else []) + ([text] if text else [])
-    return found

@@ -1,4 +1,4 @@
-"""Devices: what this build of llama.cpp can compute with. Imports `llama_cpp`, as only `binding` does besides."""
+"""Devices: what this build of llama.cpp can compute with."""
 
 import ctypes
 from typing import Any, NamedTuple
