@@ -23,6 +23,9 @@ COPIES = REPOSITORY / "build" / "mutants"
 LEFT = ("survived", "no tests", "not checked", "suspicious", "segfault")
 """What mutmut says of a mutant that no test has killed."""
 
+OPTIONS = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--hypothesis-profile=mutants")
+"""Of pytest. Looking for exceptions that nobody heard of is most of what a short test costs."""
+
 
 class Target(NamedTuple):
     """What is changed, and which tests must notice."""
@@ -102,7 +105,7 @@ def _check_python(copy: Path, target: Target, *, again: bool) -> None:
         "source_paths": sorted({path.split("/")[0] for path in target.files}),
         "only_mutate": list(target.files),
         "also_copy": ["velesio", "benches", "examples", "config.toml"],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-profile=mutants"],
+        "pytest_add_cli_args": list(OPTIONS),
         "pytest_add_cli_args_test_selection": list(target.tests),
         "timeout_constant": 10.0,
         "track_dependencies": False,

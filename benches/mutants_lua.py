@@ -17,6 +17,7 @@ from typing import NamedTuple
 import hypothesis  # noqa: F401 - imported once, for all that are forked
 import pytest
 
+from benches.mutants import OPTIONS
 from velesio.queue import client, scripts  # noqa: F401 - the same
 
 PATIENCE = 120
@@ -85,8 +86,7 @@ def _tested(tests: list[str]) -> str:
         signal.alarm(PATIENCE)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
-        options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
-        os._exit(int(pytest.main([*options, *tests])))
+        os._exit(int(pytest.main(["-x", "-q", "-p", "no:randomly", *OPTIONS, *tests])))
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         return "timeout"
