@@ -1,9 +1,13 @@
 """The operators' commands, as programs beside running servers."""
 
+import contextlib
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,3 +103,46 @@ def test_the_gateway_of_a_drained_all_in_one_stays(start: Start, folder: Path) -
 def busy(server: Server) -> bool:
     """Whether the queue's status shows a job that runs."""
     return bool(json.loads(server.get("/queue/status")[1])["active"])
+
+
+def test_a_model_that_is_pulled_is_served_without_a_restart(start: Start, folder: Path, smollm2: Path) -> None:
+    """In the place of the demo, as after a restart; removed, it is told of no more, and the demo is back."""
+    places = (f"server.models_dir={folder / 'models'}", "worker.rescan=0.2", 'worker.models=["smollm2-*", "story"]')
+    server = start("all", *places).ready()
+
+    def served() -> list[str]:
+        return [model["id"] for model in json.loads(server.get("/v1/models")[1])["data"]]
+
+    assert served() == ["smollm2-135m-instruct"]
+    with serving(smollm2, "story.gguf") as address:
+        pulled = velesio(folder, "models", "pull", address, settings=places)
+    assert pulled.returncode == 0, pulled.stderr
+    eventually(lambda: served() == ["story"])
+    status, answer = server.post(
+        "/completion", {"model": "story", "prompt": "The capital of France is", "n_predict": 4}
+    )
+    assert (status, "Paris" in answer["content"]) == (200, True)
+    assert velesio(folder, "models", "rm", "text/story.gguf", settings=places).returncode == 0
+    eventually(lambda: served() == ["smollm2-135m-instruct"])
+    assert server.post("/completion", {"prompt": "The capital of France is", "n_predict": 4})[0] == 200
+
+
+@contextlib.contextmanager
+def serving(file: Path, name: str) -> Iterator[str]:
+    """The address of a file at another server."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = file.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{name}"
+        server.shutdown()

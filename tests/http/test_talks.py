@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from tests.http.conftest import Site, StartSite
+from tests.http.conftest import Site, StartSite, until
 from velesio.config import KeySection, SessionSection
 from velesio.http.talks import joined, turn_of
 from velesio.jobs import Chat, Job, TextResult
 from velesio.queue.client import JobQueue, Ticket
+from velesio.queue.credentials import Credentials, KeyRecord
 from velesio.queue.sessions import Turn
 
 CHAT = "/v1/chat/completions"
@@ -101,6 +102,20 @@ async def test_sessions_are_a_keys_own(start_site: StartSite) -> None:
     await say(site, "two", X_Api_Key="b")
     assert (await messages(site, X_Api_Key="a"))[0]["content"] == "one"
     assert len(await messages(site, X_Api_Key="a")) == 2
+
+
+async def test_keys_of_one_name_are_two_owners(start_site: StartSite) -> None:
+    """A name is what logs call a key: whoever gets another's, or that of a key that was revoked, gets no sessions."""
+    site = await start_site(keys=KEYS)
+    credentials = Credentials(site.gateway.broker, site.gateway.keys.pepper, "tester")
+    first, second = [await credentials.create(KeyRecord(id="", name="game", tenant="t")) for _ in range(2)]
+    await until(lambda: site.gateway.keys.find(second.token))
+    await say(site, "a secret", X_Api_Key=first.token)
+    assert await messages(site, X_Api_Key=first.token)
+    assert not await messages(site, X_Api_Key=second.token)
+    await credentials.change(first.record.id, {"name": "renamed"})
+    await until(lambda: (found := site.gateway.keys.find(first.token)) and found.name == "renamed")
+    assert await messages(site, X_Api_Key=first.token)
 
 
 async def test_they_are_listed_and_deleted(site: Site) -> None:

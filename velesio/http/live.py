@@ -13,7 +13,7 @@ _REMEMBERED = 1000
 """Ended requests that are told from unknown ones."""
 
 Owner = tuple[str, str]
-"""Tenant and name of a key."""
+"""Tenant and id of a key."""
 
 
 class Round:

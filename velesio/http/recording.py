@@ -28,7 +28,7 @@ def shelf_of(request: web.Request) -> Shelf:
     server = gateway.server
     return Shelf(
         gateway.broker,
-        f"{credential.tenant}\0{credential.name}",
+        f"{credential.tenant}\0{credential.id}",
         keep=server.stream_ttl,
         longest=server.stream_bytes,
         most=server.stream_limit,

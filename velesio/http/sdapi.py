@@ -33,7 +33,7 @@ from velesio.queue import choices
 def owner_of(request: web.Request) -> Owner:
     """Whose progress, options and requests these are."""
     credential = request[CREDENTIAL]
-    return credential.tenant, credential.name
+    return credential.tenant, credential.id
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def sessions_of(request: web.Request) -> Sessions:
     gateway, credential = request.app[GATEWAY], request[CREDENTIAL]
     if not gateway.sessions.enabled:
         raise Forbidden("this server keeps no sessions (sessions.enabled); send the whole conversation")
-    return Sessions(gateway.broker, f"{credential.tenant}\0{credential.name}", gateway.sessions)
+    return Sessions(gateway.broker, f"{credential.tenant}\0{credential.id}", gateway.sessions)
 
 
 def checked(name: str) -> str:
