@@ -7,6 +7,7 @@ import pytest
 
 from tests.http.conftest import Site, StartSite, sample, until
 from velesio.backends.base import ModelCard
+from velesio.config import KeySection
 from velesio.errors import BrokerUnavailable
 from velesio.http.models import listing
 from velesio.http.pages import first_request
@@ -128,3 +129,15 @@ def test_the_first_request_names_a_key_where_one_is_needed() -> None:
     """As a header."""
     assert "Authorization" not in first_request("http://x", keyed=False)
     assert "-H 'Authorization: Bearer KEY'" in first_request("http://x", keyed=True)
+
+
+async def test_metrics_that_name_others_are_for_administrators(start_site: StartSite) -> None:
+    """Of tenants, where they are told of; and of models that a key may not use."""
+    keys = [
+        KeySection(name="game", token="game"),
+        KeySection(name="narrow", token="narrow", models=("tiny",)),
+        KeySection(name="boss", token="boss", scopes=("admin",)),
+    ]
+    for tenants, expected in ((False, [200, 403, 200]), (True, [403, 403, 200])):
+        site = await start_site(keys=keys, specs=(), tell_tenants=tenants)
+        assert [(await site.get("/metrics", X_Api_Key=key.token)).status for key in keys] == expected
