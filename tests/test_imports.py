@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,15 @@ def test_imports_go_one_way(path: Path) -> None:
         if target == "__version__":
             continue
         assert any(target == room_ or target.startswith(f"{room_}.") for room_ in allowed), f"{room} imports {name}"
+
+
+def test_the_architecture_names_every_room() -> None:
+    """docs/architecture.md says what each module and package of the root is for."""
+    text = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`[^|]+) \|", text.partition("## Rooms")[2], re.MULTILINE)
+    named = {name.rstrip("/") for cell in cells for name in re.findall(r"`([\w/]+)`", cell)}
+    rooms = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - named == {"__init__"}
 
 
 def at_import(path: Path) -> set[str]:
