@@ -1,23 +1,11 @@
 """Sizes of pictures, from the first bytes of their files."""
 
 import struct
-import zlib
 
 import pytest
 
+from tests.pictures.plain import png
 from velesio.pictures.pixels import pixels_of
-
-
-def png(width: int, height: int, color: tuple[int, int, int] = (255, 0, 0)) -> bytes:
-    """A picture of one colour."""
-    rows = b"".join(b"\0" + bytes(color) * width for _ in range(height))
-
-    def part(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
-
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc4\x00\x03x\xff\xc0\x00\x11\x08" + struct.pack(">HH", 30, 40) + b"rest"
 

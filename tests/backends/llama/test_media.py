@@ -8,7 +8,7 @@ import pytest
 
 from tests.backends.conformance import Desk, Subject
 from tests.backends.llama import tiny
-from tests.test_pixels import png
+from tests.pictures.plain import png
 from velesio.backends.base import Catalogue, ModelSpec
 from velesio.backends.llama import LlamaBackend, backend
 from velesio.backends.llama.media import MARKER, marked, marks_of, plain, split_chat, split_prompt
