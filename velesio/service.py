@@ -96,9 +96,14 @@ async def serve(config: Config, role: Role) -> int:
         broker = await _connected(config, role, stop, stack)
         if broker is None:
             return 0
-        worker = await _start_worker(config, role, broker, stop, stack) if role != "gateway" else None
+        garbage.settle()  # before there is a model, which has to be freed some day
+        publisher = Publisher(broker)
+        stack.push_async_callback(publisher.close)
+        worker = None
+        if role != "gateway":
+            worker = await _start_worker(config, role, broker, stop, stack, publisher=publisher)
         if role != "worker":
-            await _start_gateway(config, role, broker, stop, stack)
+            await _start_gateway(config, role, broker, stop, stack, publisher=publisher)
         stack.enter_context(_measuring_lag())
         await stack.enter_async_context(notify.living())
         await stop.asked.wait()
@@ -137,10 +142,10 @@ async def _connected(config: Config, role: Role, stop: StopSignal, stack: AsyncE
     return None
 
 
-async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> Worker:
+async def _start_worker(
+    config: Config, role: Role, broker: Broker, stop: StopSignal, stack: AsyncExitStack, *, publisher: Publisher
+) -> Worker:
     backends = catalogue.backends(config)
-    publisher = Publisher(broker)
-    stack.push_async_callback(publisher.close)
     worker_id = config.worker.id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     def abort(job_id: str, reason: str) -> None:
@@ -175,12 +180,12 @@ async def _start_worker(config: Config, role: Role, broker: Broker, stop: StopSi
     sys.setswitchinterval(_SWITCH_INTERVAL)
     await leases.start()
     stack.push_async_callback(leases.close)
-    running = asyncio.create_task(worker.run(), name="worker")
-    stop.watch(running)
-
     inventory = Inventory(config, worker.restock)
     inventory.start()
     stack.push_async_callback(inventory.close)
+    running = asyncio.create_task(worker.run(), name="worker")
+    stop.watch(running)
+
     async def drain() -> None:
         await worker.drain(config.server.drain_timeout, stop.hurried)
         await asyncio.wait({running})
@@ -221,13 +226,17 @@ def _nothing_to_serve(config: Config) -> str:
     )
 
 
-async def _start_gateway(config: Config, role: Role, broker: Broker, stop: StopSignal, stack: AsyncExitStack) -> None:
+async def _start_gateway(
+    config: Config, role: Role, broker: Broker, stop: StopSignal, stack: AsyncExitStack, *, publisher: Publisher
+) -> None:
     registry = Registry(broker)
     await registry.start()
     stack.push_async_callback(registry.close)
     inbox = Inbox(broker, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     await inbox.start()
     stack.push_async_callback(inbox.close)
+    publisher.join(inbox.gateway_id, inbox.deliver)
+    stack.callback(publisher.part, inbox.gateway_id)
     pepper = await pepper_of(broker, config.access.pepper)
     if config.access.required and not config.keys:
         await first_key.make(broker, pepper, config.server.data_dir)

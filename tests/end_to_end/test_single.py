@@ -30,6 +30,7 @@ def test_tokens_come_as_they_are_made(server: Server) -> None:
     """A stream's events are spread over the time of generation, and make up the whole text."""
     asked = {**PARIS, "n_predict": 48, "stream": True}
     times, text = [], ""
+    written = server.metric('velesio_broker_call_seconds_count{op="xadd"}')
     for event in server.events("/completion", asked):
         times.append(time.monotonic())
         text += event["content"]
@@ -38,6 +39,7 @@ def test_tokens_come_as_they_are_made(server: Server) -> None:
     middle = times[len(times) // 2]
     assert middle - times[0] > 0.2 * (times[-1] - times[0])
     assert text == server.post("/completion", {**asked, "stream": False})[1]["content"]
+    assert server.metric('velesio_broker_call_seconds_count{op="xadd"}') == written  # not one went through the broker
 
 
 def test_the_openai_client_streams_a_chat(server: Server) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.queue.worker import done, serving, text, until, working
+from tests.queue.worker import collect, done, serving, text, until, working
 from velesio.errors import BrokerUnavailable
 from velesio.jobs import Completion, Delta, Job
 from velesio.queue import wire
@@ -30,6 +30,29 @@ async def test_events_travel_together(broker) -> None:
         await until(sent)
         assert await broker.command("XLEN", stream) - before <= 5
         await worker.leases.settle(lease, done())
+
+
+async def test_a_gateway_in_this_process_is_told_directly(broker) -> None:
+    """Its events come before anything is awaited, in order and not through its stream; the end goes through the broker.
+    Once it parts, they go through the stream again."""
+    async with serving(broker) as gateway, working(broker) as worker:
+        worker.publisher.join(gateway.name, gateway.inbox.deliver)
+        job = gateway.job(stream=True)
+        async with gateway.inbox.watch(job) as watch:
+            await gateway.queue.enqueue(job)
+            lease = await worker.one()
+            stream = broker.keys.replies(gateway.name)
+            before = await broker.command("XLEN", stream)
+            for letter in "ab":
+                worker.publisher.publish(lease, Delta(letter))
+            assert lease.buffered == 0
+            assert await broker.command("XLEN", stream) == before
+            assert await anext(watch) == [Delta("a"), Delta("b")]
+            worker.publisher.part(gateway.name)
+            worker.publisher.publish(lease, Delta("c"))
+            assert lease.buffered > 0
+            await worker.leases.settle(lease, done("abc"))
+            assert await collect(watch) == [Delta("c"), done("abc")]
 
 
 async def test_what_waits_is_bounded(broker) -> None:

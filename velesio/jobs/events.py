@@ -77,9 +77,9 @@ class Cancelled(msgspec.Struct, frozen=True, array_like=True, tag=5):
 Final = Completed | Failed | Cancelled
 Event = Started | Delta | Progress | Preview | Completed | Failed | Cancelled
 _FINAL = (Completed, Failed, Cancelled)
-"""As a tuple: a union is made anew, and searched more slowly, at each of some questions for each token."""
+"""Compared by type, since they have no subclasses: it is asked several times for each token."""
 
 
 def is_final(event: Event) -> bool:
     """Whether nothing follows `event`."""
-    return isinstance(event, _FINAL)
+    return type(event) in _FINAL

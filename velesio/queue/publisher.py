@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from velesio.errors import VelesioError
@@ -16,6 +17,8 @@ _LIMIT = 1024 * 1024
 """Bytes that a job may have waiting while the broker is away; what exceeds them comes with the final event."""
 _LARGEST = 256 * 1024
 """Bytes in one message, about."""
+
+Deliver = Callable[[wire.Note], None]
 
 
 class _Outbox:
@@ -124,11 +127,25 @@ class _Outbox:
 
 
 class Publisher:
-    """Sends the events of leased jobs; one writer for each gateway."""
+    """Sends the events of leased jobs; one writer for each gateway.
+
+    A gateway in this very process gets them by a call: the way through the broker would be three more turns of the
+    event loop for each token, and would save nothing, since whoever waits ends with the process. A job's end always
+    goes through the broker, which must know of it.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._outboxes: dict[str, _Outbox] = {}
+        self._near: dict[str, Deliver] = {}
+
+    def join(self, gateway_id: str, deliver: Deliver) -> None:
+        """A gateway lives in this process: `deliver` gets its events, in order and in the event loop."""
+        self._near[gateway_id] = deliver
+
+    def part(self, gateway_id: str) -> None:
+        """It is about to close."""
+        self._near.pop(gateway_id, None)
 
     def publish(self, lease: Lease, event: Event) -> None:
         """Send a non-final event, if anybody wants it. From the event loop; never blocks."""
@@ -136,8 +153,12 @@ class Publisher:
             raise ValueError("a final event goes to Leases.settle")
         if not lease.job.stream:
             return
-        note = wire.encode(wire.Note(lease.job.id, lease.attempt, lease.seq, event))
+        told = wire.Note(lease.job.id, lease.attempt, lease.seq, event)
         lease.seq += 1
+        if deliver := self._near.get(lease.job.gateway):
+            deliver(told)
+            return
+        note = wire.encode(told)
         if lease.buffered + len(note) > _LIMIT:
             return
         lease.buffered += len(note)

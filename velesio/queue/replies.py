@@ -266,10 +266,14 @@ class Inbox:
 
     def _deliver(self, body: bytes) -> None:
         for note in wire.read_message(body):
-            try:
-                self._dispatch(note)
-            except Exception:  # one bad note must not silence all the others
-                log.exception("a reply could not be delivered", job=note.job)
+            self.deliver(note)
+
+    def deliver(self, note: wire.Note) -> None:
+        """Hand over one event, from the stream or from a worker in this process."""
+        try:
+            self._dispatch(note)
+        except Exception:  # one bad note must not silence all the others
+            log.exception("a reply could not be delivered", job=note.job)
 
     def _dispatch(self, note: wire.Note) -> None:
         watch = self._watches.get(note.job)

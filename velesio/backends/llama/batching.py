@@ -56,7 +56,7 @@ def prompts(sequences: Iterable[Sequence], room: int, most: int, tile: int = 0) 
     shares: list[Share] = []
     for sequence in sequences:
         if (left := sequence.together) > 1:
-            if not (tokens := piece(left, room, most, tile)):
+            if room < 2 or not (tokens := piece(left, room, most, tile)):
                 break  # there is room for too few: next time
             shares.append(Share(sequence, tokens))
             room -= tokens

@@ -71,8 +71,8 @@ class LlamaEngine:
         """In order of admission."""
         self._tile = TILE if context.n_ubatch >= TILE and not context.unified else 0
         self._pace = Pace(context.n_batch, options.pause, self._tile)
-        self._prompts_next = True
-        """Whose turn it is where next tokens and prompts are computed apart."""
+        self._spent = 0
+        """Prompt tokens since the last next tokens, where both are computed apart."""
         self._oldest_next = True
         """Which prompt is first in the next step: the oldest, or the one with least to do."""
         self._full = False
@@ -121,17 +121,16 @@ class LlamaEngine:
         if self._context.unified:
             self._oldest_next = not self._oldest_next
             self._compute([*self._guessed(ready, most - sum(share.tokens for share in waiting)), *waiting])
-        elif waiting and (self._prompts_next or not ready):
-            # Each alone: in one batch the streams' lengths would decide how llama.cpp cuts and computes them, and
-            # an answer would depend on who came at the same time.
-            for share in waiting:
-                self._compute([share])
+        elif waiting:
+            # One alone: in one batch the streams' lengths would decide how llama.cpp cuts and computes them, and an
+            # answer would depend on who came at the same time. Nor need its first token wait for the others' prompts.
             self._oldest_next = not self._oldest_next
-            self._prompts_next = False
+            self._spent += waiting[0].tokens
+            self._compute(waiting[:1])
         else:
+            self._spent = 0
             self._cells.gather(ready, self._running)
             self._compute(self._guessed(ready, most))
-            self._prompts_next = True
 
     def close(self) -> None:
         """Frees cache and weights."""
@@ -157,6 +156,8 @@ class LlamaEngine:
         room = self._pace.prompt_tokens(generating=bool(ready))
         if self._context.unified:
             room = min(room, self._context.n_batch - len(ready))
+        elif ready:
+            room -= self._spent
         return prompts(self._in_line(), room, self._context.n_ubatch, self._tile)
 
     def _guessed(self, ready: list[Share], room: int) -> list[Share]:
