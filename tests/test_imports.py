@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "gpu_metrics": set(),
     "catalogue": {"pulls", "backends.plugins", "backends.base", "config", "errors"},
     "logs": {"config"},
-    "pulls": {"config", "downloads", "errors"},
+    "pulls": {"config", "downloads", "errors", "notify"},
     "downloads": {"errors"},
     "tracing": {"errors", "config"},
     "http": LEAVES | {"pictures", "http", "queue", "backends.base", "dialects", "downloads", "pulls", "logs"},

@@ -179,8 +179,8 @@ class Gateway:
             answers.abort(KeyRevoked())
 
     def enrol(self, keys: Mapping[str, KeyRecord], tenants: Mapping[str, Tenant]) -> None:
-        """Take over the keys and tenants that the broker knows; the answers of keys that are revoked end, where that
-        is wanted."""
+        """Take over the keys and tenants that the broker knows. Answers of keys that are revoked end where that is
+        wanted, feeds in any case."""
         self.keys.update(keys, tenants)
         for answers, key in tuple(self._owners.items()):
             if self.keys.ended(key):
