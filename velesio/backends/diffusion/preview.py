@@ -6,6 +6,7 @@ own in its metadata, as JSON under `velesio.preview`: four rows of red, green an
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 METADATA = "velesio.preview"
+_QUICK: Mapping[str, dict[str, int]] = {"PNG": {"compress_level": 1, "compress_type": zlib.Z_RLE}}
+"""How a file is compressed that is looked at once: in a fifth of the usual time, a tenth larger."""
 _LARGEST = 1e4
 """Latents beyond it have lost their meaning, and would overflow."""
 
@@ -91,7 +94,17 @@ def encoded(latent: Latent, by: Factors, *, side: int = 256, form: str = "PNG") 
     """A small file of what a latent shows, its longer side about `side` pixels; `form` is PNG, JPEG or WEBP."""
     image = Image.fromarray(drawn(latent, by))
     scale = max(1, round(side / max(image.size)))
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+    return _file(image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC), form)
+
+
+def small(pixels: npt.NDArray[np.uint8], *, side: int = 256, form: str = "PNG") -> bytes:
+    """A file of a decoded picture, its longer side `side` pixels at most."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side))
+    return _file(image, form)
+
+
+def _file(image: Image.Image, form: str) -> bytes:
     out = io.BytesIO()
-    image.save(out, form)
+    image.save(out, form, **_QUICK.get(form, {}))
     return out.getvalue()
