@@ -108,6 +108,7 @@ def _check_python(copy: Path, target: Target, *, again: bool) -> None:
         "pytest_add_cli_args": list(OPTIONS),
         "pytest_add_cli_args_test_selection": list(target.tests),
         "timeout_constant": 10.0,
+        "timeout_multiplier": 4.0,
         "track_dependencies": False,
         "use_git_change_detection": False,
     }
