@@ -357,13 +357,12 @@ class TextLaws(EngineLaws):
         assert 0 <= usage.cached_tokens < usage.prompt_tokens
 
     def test_the_context_ends_the_answer(self, desk: Desk, subject: Subject) -> None:
-        """An answer that fills the context ends there, as a limit and said to be truncated."""
+        """An answer ends at a limit, and is said to be truncated, exactly if it fills the context."""
         if subject.card.context > 1000:
             pytest.skip("a large context")
         result = desk.text(self.completion(self.prompts[0], max_tokens=-1, sampling=Sampling(ignore_eos=True)))
-        if result.stop == "limit":
-            assert result.truncated
-            assert result.usage.prompt_tokens + result.usage.completion_tokens == subject.card.context
+        full = result.usage.prompt_tokens + result.usage.completion_tokens == subject.card.context
+        assert (result.stop == "limit", result.truncated) == (full, full)
 
     def test_a_prompt_over_the_context_is_refused(self, desk: Desk, subject: Subject) -> None:
         """The refusal has the code and the numbers that clients act on."""

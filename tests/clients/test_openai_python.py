@@ -76,7 +76,9 @@ def test_stream(client: openai.OpenAI) -> None:
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content
     assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens == 24 or chunks[-2].choices[0].finish_reason == "stop"
+    assert whole.usage is not None
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens > 0
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
 
 
 def test_stream_helper(client: openai.OpenAI) -> None:
