@@ -1,5 +1,4 @@
-"""Connections: a client that does not get to the end of a request's head in time, or does not read what it asked for,
-loses its connection.
+"""Connections: a client that sends its request too slowly, or does not read the answer, loses its connection.
 
 aiohttp bounds the pause between two requests, not the time that a head takes, nor that for which an answer lies unread:
 thousands of connections that send a byte now and then, or never read one, would stay for ever.

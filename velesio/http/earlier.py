@@ -1,5 +1,8 @@
-"""Routes and bodies of the earlier Velesio server: Ollama's requests without `/api`, answered whole by default, and
-what its documentation says of models, queue and health beside what others read there."""
+"""Routes and bodies of the earlier Velesio server, for its clients.
+
+Ollama's requests without `/api`, answered whole by default, and what its documentation says of models, queue and health
+beside what others read there.
+"""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,5 +1,7 @@
-"""Scripts of A1111 that change how a given picture is drawn: outpainting, loopback, SD upscale. What their arguments,
-which come by place, ask of a job."""
+"""Scripts of A1111 that change how a given picture is drawn: outpainting, loopback, SD upscale.
+
+What their arguments, which come by place, ask of a job.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal

@@ -1,5 +1,8 @@
-"""Routes that A1111's web page has beside the API, for clients that ask them: who answers, what it is made of, cards
-of models; and those of its API that are refused: training, and stopping the server."""
+"""Routes that A1111's web page has beside the API, for clients that ask them.
+
+Who answers, what it is made of, cards of models; and those of its API that are refused: training, and stopping the
+server.
+"""
 
 import html
 import platform

@@ -1,5 +1,7 @@
-"""The device: the one place that knows CUDA, MPS and CPUs, number formats, attention, and what running out of memory
-looks like."""
+"""The device: what a checkpoint is computed on.
+
+The one place that knows CUDA, MPS and CPUs, number formats, attention, and what running out of memory looks like.
+"""
 
 import gc
 import importlib.util

@@ -1,8 +1,7 @@
-"""Speculative decoding: tokens guessed ahead are computed in one pass with the token before them, and kept as far as
-the model would have chosen them itself.
+"""Speculative decoding: tokens are guessed ahead and kept as far as the model would have chosen them itself.
 
-A pass over several tokens costs less than as many passes, but more than one, so guessing pays only while enough of the
-guesses are right. `Worth` measures both and decides.
+Guesses are computed in one pass with the token before them. That costs less than as many passes, but more than one, so
+guessing pays only while enough of the guesses are right. `Worth` measures both and decides.
 """
 
 from array import array
