@@ -23,8 +23,13 @@ COPIES = REPOSITORY / "build" / "mutants"
 LEFT = ("survived", "no tests", "not checked", "suspicious", "segfault")
 """What mutmut says of a mutant that no test has killed."""
 
-OPTIONS = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--hypothesis-profile=mutants")
-"""Of pytest. Looking for exceptions that nobody heard of is most of what a short test costs."""
+PLUGINS = ("pytest_asyncio.plugin", "pytest_aiohttp.plugin", "pytest_timeout", "_hypothesis_pytestplugin")
+OPTIONS = (
+    *("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain", "--hypothesis-profile=mutants"),
+    *(option for plugin in PLUGINS for option in ("-p", plugin)),
+)
+"""Of pytest: what a short test costs is mostly plugins that are looked for, and exceptions that nobody heard of."""
+BARE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 class Target(NamedTuple):
@@ -119,7 +124,8 @@ def _check_python(copy: Path, target: Target, *, again: bool) -> None:
     left = [name for name, state in _states(copy, target) if state in LEFT] if again else []
     if not again:
         shutil.rmtree(copy / "mutants", ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "mutmut", "run", "--max-children", "1", *left], cwd=copy, check=False)
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *left]
+    subprocess.run(command, cwd=copy, check=False, env=os.environ | BARE)
 
 
 def _check_lua(copy: Path, target: Target, *, again: bool) -> None:
@@ -135,7 +141,7 @@ def _check_lua(copy: Path, target: Target, *, again: bool) -> None:
         ],
         cwd=copy,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(copy)},
+        env=os.environ | BARE | {"PYTHONPATH": str(copy)},
     )
 
 
