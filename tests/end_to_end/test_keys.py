@@ -69,7 +69,7 @@ def test_the_first_key_makes_the_others(server: Server, run: Run) -> None:
     headers = {"Authorization": f"Bearer {file.read_text().strip()}"}
     status, made = server.post("/admin/keys", {"name": "second"}, headers)
     assert status == 201
-    assert asked(server, made["key"]) == 200
+    eventually(lambda: asked(server, made["key"]) == 200, within=5)
     assert json.loads(run("keys", "show", "second", "--json"))["scopes"] == ["text", "images"]
 
 
