@@ -52,5 +52,8 @@ def _gather_model_options(raw: dict[str, Any]) -> None:
 def _to_path(kind: type, value: Any) -> Any:
     """msgspec's hook for the one type here that it does not know."""
     if kind is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:  # nobody's home
+            raise ValueError(str(error)) from None
     raise TypeError(f"expected {kind.__name__}")

@@ -31,7 +31,7 @@ def resolve(value: Any, environment: Mapping[str, str], place: str = "") -> Any:
             return environment[name]
         try:
             return Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # none such, no text, or a name that none can have
             raise ConfigError(f"{place}: cannot read the secret file {name!r}: {error}") from None
 
     return _REFERENCE.sub(substitute, value)

@@ -36,7 +36,9 @@ def _read(path: Path | None) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{source}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: it is not UTF-8: {error}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{source}: {error}") from None
 
 
@@ -76,7 +78,7 @@ def _put(raw: dict[str, Any], names: list[str], value: Any, place: str) -> None:
     last = names[-1]
     parsed = _parse(value) if isinstance(value, str) else value
     if isinstance(table, list):
-        if not last.isdigit() or int(last) >= len(table):
+        if not _is_place(last, table):
             raise ConfigError(f"{place}: there is no entry {last!r}")
         table[int(last)] = parsed
     elif isinstance(table, dict):
@@ -88,9 +90,13 @@ def _put(raw: dict[str, Any], names: list[str], value: Any, place: str) -> None:
 def _enter(table: Any, name: str, place: str) -> Any:
     if isinstance(table, dict):
         return table.setdefault(name, {})
-    if isinstance(table, list) and name.isdigit() and int(name) < len(table):
+    if isinstance(table, list) and _is_place(name, table):
         return table[int(name)]
     raise ConfigError(f"{place}: there is no section {name!r}")
+
+
+def _is_place(name: str, table: list[Any]) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(table)
 
 
 def _parse(text: str) -> Any:
@@ -98,6 +104,6 @@ def _parse(text: str) -> Any:
     if text[:1] in {"[", "{", '"', "'"}:
         try:
             return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             return text
     return text

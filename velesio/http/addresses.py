@@ -93,11 +93,8 @@ def _matches(entry: str, scheme: str, host: str, port: int | None) -> bool:
 
 
 def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    """Whether it is an IP address, or may be taken for one: `127.1` and `2130706433` mean 127.0.0.1 to some."""
+    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _shown(host: str, url: URL) -> str:

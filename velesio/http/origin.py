@@ -2,11 +2,14 @@
 that the request's own route would have given."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from velesio.errors import Unreadable
 from velesio.http.wire import parse_object
+from velesio.queue.wire import reader
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -25,7 +28,7 @@ class Origin(msgspec.Struct, frozen=True):
         """What was kept; None: nothing, or nothing that this release knows."""
         try:
             return _decode(kept)
-        except msgspec.DecodeError:
+        except Unreadable:
             return None
 
     def raw(self) -> dict[str, Any]:
@@ -39,4 +42,4 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Origin).decode
+_decode: Callable[[bytes], Origin] = reader(Origin)

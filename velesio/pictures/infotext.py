@@ -72,7 +72,8 @@ DEFAULTS = {
 }
 """What a key means that the text does not hold."""
 
-_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(\w[\w \-/]++):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+"""Looked for at the begin of a run of a key's characters only: a line of a million letters is read once."""
 _SIZE = re.compile(r"^(\d+)x(\d+)$")
 _EMPHASIS = re.compile(r"(?<!\\)[()\[\]]")
 _MIN_PAIRS = 3

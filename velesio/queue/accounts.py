@@ -1,11 +1,13 @@
 """Accounts: what was used, by key, tenant and model, in each day and hour, for as long as `queue.usage_days` says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
 
+from velesio.errors import Unreadable
+from velesio.queue import wire
 from velesio.queue.broker import Broker
 
 Period = Literal["day", "hour"]
@@ -45,14 +47,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Of engines' time, a job's share where jobs are computed together."""
 
 
-_amounts = msgspec.msgpack.Decoder(list[float]).decode
+_amounts: Callable[[bytes], list[float]] = wire.reader(list[float])
 
 
 async def read(broker: Broker, period: Period, first: datetime, last: datetime) -> list[Row]:
     """The rows of the days or hours from the one of `first` to the one of `last`, the oldest first.
 
     Raises:
-        BrokerUnavailable
+        Unreadable, BrokerUnavailable
     """
     letter, step = _STEPS[period]
     rows: list[Row] = []
@@ -60,15 +62,27 @@ async def read(broker: Broker, period: Period, first: datetime, last: datetime) 
         found = await broker.command("HGETALL", f"{broker.keys.root}use:{letter}:{place}")
         start = datetime.fromtimestamp(place * step, UTC)
         named = start.strftime("%Y-%m-%d" if period == "day" else "%Y-%m-%dT%H:00Z")
-        rows += sorted((_row(named, who, body) for who, body in found.items()), key=_order)
+        rows += sorted((read_row(named, who, body) for who, body in found.items()), key=_order)
     return rows
+
+
+def read_row(start: str, who: bytes, body: bytes) -> Row:
+    """A row from what stands in an account.
+
+    Raises:
+        Unreadable
+    """
+    try:
+        return _row(start, who, body)
+    except (ValueError, OverflowError) as error:  # no text, no numbers, or infinite ones
+        raise Unreadable(f"{Unreadable.__doc__} {error}") from None
 
 
 def _row(start: str, who: bytes, body: bytes) -> Row:
     key, tenant, model = (*who.decode().split("\x1f"), "", "")[:3]
     if not key and not model:
         key = tenant = model = OTHERS
-    *whole, milliseconds = _amounts(body)
+    *whole, milliseconds = _amounts(body)[: len(MEASURES)]
     amounts = dict(zip(MEASURES, map(int, whole), strict=False))
     return Row(start=start, key=key, tenant=tenant, model=model, gpu_seconds=round(milliseconds / 1000, 3), **amounts)
 

@@ -1,11 +1,14 @@
 """Audit: what operators have changed, by whom, in a bounded log at the broker and as lines of this process's log."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
 
+from velesio.errors import Unreadable
+from velesio.queue import wire
 from velesio.queue.broker import Broker
 
 log = structlog.get_logger("velesio.audit")
@@ -25,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What it was and is, or what was given."""
 
 
-_read = msgspec.msgpack.Decoder(Entry).decode
+_entry: Callable[[bytes], Entry] = wire.reader(Entry)
 
 
 class Audit:
@@ -54,7 +57,15 @@ class Audit:
             BrokerUnavailable
         """
         found = await self._broker.command("XREVRANGE", self._key, "+", "-", "COUNT", limit)
-        return [_read(fields[1]) for _, fields in found]
+        return [read_entry(fields[1]) for _, fields in found]
+
+
+def read_entry(body: bytes) -> Entry:
+    """An entry of the log; one that a newer release wrote is not left out, but says that it cannot be read."""
+    try:
+        return _entry(body)
+    except Unreadable:
+        return Entry(actor="", action="unreadable", target="")
 
 
 def tell(entry: Entry) -> None:

@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from velesio.config import BlobSection
-from velesio.errors import BodyTooLarge, OutOfMemory, QueueFull, VelesioError
+from velesio.errors import BodyTooLarge, OutOfMemory, QueueFull, Unreadable, VelesioError
 from velesio.jobs import Failed, Final
 from velesio.queue import wire
 
@@ -143,7 +143,7 @@ class Blobs:
             return body
         try:
             blob = wire.read_reference(body)
-        except msgspec.DecodeError as error:
+        except Unreadable as error:
             raise BlobGone(
                 "What belongs to this job was stored by another release, which this one cannot read."
             ) from error
@@ -170,14 +170,15 @@ class Blobs:
         """A stored result; None: gone."""
         try:
             return wire.read_final(await self.unpack(body))
-        except (BlobGone, msgspec.DecodeError):
+        except BlobGone:
             return None
 
     async def drop(self, *bodies: bytes) -> None:
         """Delete what references name that no record holds (any more)."""
         for body in bodies:
-            if wire.is_reference(body) and (store := self._stores.get(wire.read_reference(body).store)):
-                await store.drop(wire.read_reference(body))
+            blob = _named(body)
+            if blob is not None and (store := self._stores.get(blob.store)):
+                await store.drop(blob)
 
     async def sweep(self) -> None:
         """Delete what was left behind; call it often, it knows when it is time."""
@@ -187,6 +188,13 @@ class Blobs:
     async def _pack(self, name: str, body: bytes) -> Parcel:
         blob, carried = await self._store.put(name, body)
         return Parcel(wire.reference(blob), carried)
+
+
+def _named(body: bytes) -> wire.Stored | None:
+    """What a record's body refers to; None: nothing, or nothing that can be read."""
+    with contextlib.suppress(Unreadable):
+        return wire.read_reference(body) if wire.is_reference(body) else None
+    return None
 
 
 class _InBroker:
@@ -238,7 +246,8 @@ class _InFiles:
 
     async def _referred(self, name: str, job_id: str, kind: str) -> bool:
         body: bytes = await self._broker.command("HGET", self._broker.keys.job(job_id), _FIELDS[kind]) or b""
-        return wire.is_reference(body) and wire.read_reference(body).id == name
+        blob = _named(body)
+        return blob is not None and blob.id == name
 
     def _old(self) -> list[str]:
         """Files that were written long enough ago; other people's are left alone."""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from velesio import metrics, tracing
-from velesio.errors import BrokerUnavailable, KeyReused, QueueFull, TenantQueueFull
+from velesio.errors import BrokerUnavailable, KeyReused, QueueFull, TenantQueueFull, Unreadable
 from velesio.jobs import Capability, Job, JobState, Params, Priority
 from velesio.queue import blobs, wire
 from velesio.queue.broker import Broker
@@ -222,7 +222,10 @@ class JobQueue:
         found = await self._fields(job_id)
         if wire.is_reference(found[_RESULT] or b""):
             found[_RESULT] = None
-        return read_record(job_id, FIELDS, found)
+        try:
+            return read_record(job_id, FIELDS, found)
+        except Unreadable:  # the others shall be listed all the same
+            return None
 
     async def _fields(self, job_id: str) -> list[bytes | None]:
         found: list[bytes | None] = await self._broker.command("HMGET", self._broker.keys.job(job_id), *FIELDS)

@@ -4,11 +4,10 @@ import contextlib
 import random
 from typing import Any
 
-import msgspec
 import structlog
 
 from velesio import errors, metrics
-from velesio.errors import BrokerUnavailable, JobFailed, VelesioError
+from velesio.errors import BrokerUnavailable, JobFailed, Unreadable, VelesioError
 from velesio.jobs import Cancelled, Completed, Failed, Final
 from velesio.queue import wire
 from velesio.queue.blobs import BlobGone, Parcel
@@ -54,7 +53,7 @@ def count(answer: bytes | None, final: Final) -> None:
         metrics.dead.inc()
 
 
-async def pass_on(broker: Broker, owner: str, line: list[Any], error: msgspec.DecodeError) -> None:
+async def pass_on(broker: Broker, owner: str, line: list[Any], error: Unreadable) -> None:
     """Give up the lease (as `take` brought it) of a job that a newer release wrote: perhaps another can read it."""
     job_id, attempt = line[0].decode(), line[1]
     final = Failed("not_supported", f"This worker cannot read the job: {error}", retry=True)

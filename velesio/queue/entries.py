@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from velesio.errors import Conflict
+from velesio.errors import Conflict, Unreadable
+from velesio.queue import wire
 from velesio.queue.audit import Entry, tell
 from velesio.queue.broker import Broker
 
@@ -27,7 +28,7 @@ class Table(Generic[T]):
         self._broker = broker
         self._name = name
         self._key = f"{broker.keys.root}{name}"
-        self._decoder = msgspec.msgpack.Decoder(kind)
+        self._decode: Callable[[bytes], T] = wire.reader(kind)
 
     async def all(self) -> dict[str, T]:
         """Every entry. What a newer release has written and this one cannot read is left out.
@@ -42,8 +43,8 @@ class Table(Generic[T]):
         entries = {}
         for name, body in found.items():
             try:
-                entries[name.decode()] = self._decoder.decode(body)
-            except msgspec.DecodeError:
+                entries[name.decode()] = self._decode(body)
+            except (Unreadable, UnicodeError):
                 continue
         return entries
 
@@ -51,10 +52,10 @@ class Table(Generic[T]):
         """One entry.
 
         Raises:
-            BrokerUnavailable
+            Unreadable, BrokerUnavailable
         """
         body = await self._broker.command("HGET", self._key, name)
-        return None if body is None else self._decoder.decode(body)
+        return None if body is None else self._decode(body)
 
     async def alter(
         self, name: str, change: Callable[[T | None], T | None], *, actor: str, action: str, told: Callable[[T], Any]
@@ -64,11 +65,12 @@ class Table(Generic[T]):
 
         Raises:
             Conflict: the table is full, or changes all the time.
+            Unreadable: a newer release has written what is there; it stays.
             BrokerUnavailable: it may have been changed.
         """
         for _ in range(_TRIES):
             before: bytes = await self._broker.command("HGET", self._key, name) or b""
-            old = self._decoder.decode(before) if before else None
+            old = self._decode(before) if before else None
             new = change(old)
             entry = Entry(
                 at=time.time(), actor=actor, action=action, target=name, difference=difference(old, new, told)

@@ -5,13 +5,17 @@ dies in between loses nothing: its message is due again for the others.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import structlog
 
 from velesio.jobs import Final
 from velesio.queue import wire
 from velesio.queue.broker import Broker
+
+log = structlog.get_logger(__name__)
 
 _SPARE = 86400.0
 """Seconds beyond a job's deadline for which its hook is kept; from its end on, the scripts decide."""
@@ -67,7 +71,7 @@ class Hooks:
     async def due(self, most: int, seconds: float) -> list[Message]:
         """Messages to be delivered within `seconds`, at most so many."""
         found = await self._broker.run("tell", 0, most, round(seconds * 1000), retry=False)
-        return [_message(job.decode(), fields) for job, fields in found]
+        return read_messages(found)
 
     async def told(self, message: Message, again: float | None = None) -> bool:
         """It was delivered, or given up; or it is tried `again` in so many seconds. False: it is not this one's any
@@ -77,6 +81,18 @@ class Hooks:
 
     def _key(self, job_id: str) -> str:
         return self._broker.keys.hook(job_id)
+
+
+def read_messages(found: Iterable[Any]) -> list[Message]:
+    """What is due, without what cannot be read: one hook that a newer release has hung must not keep all others
+    waiting."""
+    messages = []
+    for job, fields in found:
+        try:
+            messages.append(_message(job.decode(), fields))
+        except (ValueError, KeyError) as error:
+            log.warning("a hook cannot be read", job_id=job.decode(errors="replace"), error=repr(error))
+    return messages
 
 
 def _message(job_id: str, pairs: Any) -> Message:

@@ -13,7 +13,7 @@ import structlog
 
 from velesio import metrics
 from velesio.backends.base import ModelCard
-from velesio.errors import BrokerUnavailable, VelesioError
+from velesio.errors import BrokerUnavailable, Unreadable, VelesioError
 from velesio.jobs import Failed, Final
 from velesio.queue import endings, wire
 from velesio.queue.blobs import NO_ROOM, BlobGone
@@ -278,7 +278,7 @@ class Leases:
                     self._recover = True  # the broker hands it over once more
                 else:
                     taken.append(self._begin(line, payload, now))
-            except msgspec.DecodeError as error:
+            except Unreadable as error:
                 await endings.pass_on(self._broker, self.owner, line, error)
         self._early.clear()
         if all(lease.attempt == 1 for lease in taken):  # nothing to resume, and no task needed to find that out

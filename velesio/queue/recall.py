@@ -6,8 +6,7 @@ writes.
 """
 
 import asyncio
-
-import msgspec
+from collections.abc import Callable
 
 from velesio.queue import wire
 from velesio.queue.broker import Broker
@@ -15,7 +14,7 @@ from velesio.queue.line import OUTAGES
 from velesio.queue.playback import Playback
 
 _PATIENCE = 2.0
-_answer = msgspec.msgpack.Decoder(tuple[int, ...] | None)
+_answer: Callable[[bytes], tuple[int, ...] | None] = wire.reader(tuple[int, ...] | None)
 
 
 class CannotContinue(Exception):
@@ -53,7 +52,7 @@ async def _ask(broker: Broker, job_id: str, gateway: str, attempt: int, question
         if await broker.command("EXISTS", broker.keys.gateway(gateway)):
             raise NoAnswer
         return ()
-    sent: tuple[int, ...] | None = _answer.decode(found[1])
+    sent: tuple[int, ...] | None = _answer(found[1])
     if sent is None:
         raise CannotContinue
     return sent

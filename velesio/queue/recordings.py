@@ -8,12 +8,13 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from velesio.errors import BrokerUnavailable, VelesioError
+from velesio.queue import wire
 from velesio.queue.broker import Broker
 from velesio.queue.line import OUTAGES
 
@@ -49,7 +50,7 @@ class Lost(Exception):
     """Bytes that were asked for are not there: they were dropped, or their writer died."""
 
 
-_decode = msgspec.msgpack.Decoder(Recording).decode
+_decode: Callable[[bytes], Recording] = wire.reader(Recording)
 
 
 class Shelf:
@@ -90,7 +91,11 @@ class Shelf:
             await self._broker.command("EXPIRE", self._place(name), round(self._keep))
 
     async def find(self, name: str) -> Recording | None:
-        """The recording under a name."""
+        """The recording under a name.
+
+        Raises:
+            Unreadable, BrokerUnavailable
+        """
         body = await self._broker.command("GET", self._place(name))
         return _decode(body) if body else None
 

@@ -1,11 +1,11 @@
 """Records: what the broker knows of jobs and queues, as structs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
+from velesio.errors import Unreadable
 from velesio.jobs import Capability, Final, JobState, Priority
 from velesio.queue import wire
 
@@ -89,11 +89,22 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     """Since when (unix seconds) nothing is leased from any queue; 0: it is."""
 
 
-_past = msgspec.msgpack.Decoder(tuple[Episode, ...])
+_past: Callable[[bytes], tuple[Episode, ...]] = wire.reader(tuple[Episode, ...])
 
 
 def read_record(job_id: str, fields: Sequence[str], found: Sequence[bytes | None]) -> JobRecord | None:
-    """The record from these fields of its hash; None: there is none."""
+    """The record from these fields of its hash; None: there is none.
+
+    Raises:
+        Unreadable
+    """
+    try:
+        return _record(job_id, fields, found)
+    except (ValueError, KeyError) as error:
+        raise Unreadable(f"{Unreadable.__doc__} {error!r}") from None
+
+
+def _record(job_id: str, fields: Sequence[str], found: Sequence[bytes | None]) -> JobRecord | None:
     f = {name: value for name, value in zip(fields, found, strict=True) if value is not None}
     if "st" not in f:
         return None
@@ -117,7 +128,7 @@ def read_record(job_id: str, fields: Sequence[str], found: Sequence[bytes | None
         logged=f.get("gw") == b"" and f.get("stream") == b"1",
         life=int(f.get("life", 0)),
         reason=f.get("reason", b"").decode(errors="replace"),
-        past=_past.decode(f["past"]) if f.get("past") else (),
+        past=_past(f["past"]) if f.get("past") else (),
     )
 
 

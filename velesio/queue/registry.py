@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from velesio.backends.base import ModelCard
-from velesio.errors import ModelNotFound, NoWorker
+from velesio.errors import ModelNotFound, NoWorker, Unreadable
 from velesio.jobs import Capability
 from velesio.nearest import nearest, quoted
 from velesio.queue import wire
@@ -39,7 +39,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True, dict=True):
     pid: int = 0
     version: str = ""
     state: str = "ready"
-    """`ready`, or `quiet` when it takes no more jobs."""
+    """`ready`, or `quiet` when it takes no more jobs; `unreadable`: a release that describes itself otherwise."""
     cards: list[ModelCard] = []
     jobs: list[str] = []
     slots: int = 0
@@ -78,11 +78,11 @@ class _Memory(Struct, frozen=True):
     seen: float
 
 
-_info = msgspec.msgpack.Decoder(WorkerInfo)
+_info: Callable[[bytes], WorkerInfo] = wire.reader(WorkerInfo)
 _cards = msgspec.msgpack.Decoder(list[ModelCard])
 _card = msgspec.msgpack.Decoder(ModelCard)
 _raw_cards = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_memory = msgspec.msgpack.Decoder(_Memory)
+_memory: Callable[[bytes], _Memory] = wire.reader(_Memory)
 
 
 class Registry:
@@ -106,8 +106,8 @@ class Registry:
             BrokerUnavailable
         """
         for name, body in (await self._broker.command("HGETALL", self._key)).items():
-            with contextlib.suppress(msgspec.ValidationError):  # a newer release's
-                self._known[name.decode()] = _memory.decode(body)
+            with contextlib.suppress(Unreadable, UnicodeError):  # a newer release's
+                self._known[name.decode()] = _memory(body)
         await self.refresh()
         await self._listener.start()
         self._loop.start()
@@ -120,7 +120,7 @@ class Registry:
     async def refresh(self) -> None:
         """Read now."""
         found = await self._broker.run("workers", 0)
-        workers = sorted((_read(*line) for line in found), key=lambda worker: worker.id)
+        workers = sorted(read_workers(found), key=lambda worker: worker.id)
         others = [_face(worker) for worker in workers] != [_face(worker) for worker in self._workers]
         changed = others or [worker.models() for worker in workers] != [worker.models() for worker in self._workers]
         self._workers = workers
@@ -250,19 +250,35 @@ def _face(worker: WorkerInfo) -> tuple[str, str, list[ModelCard]]:
     return worker.id, worker.state, worker.cards
 
 
+def read_workers(found: Iterable[Any]) -> list[WorkerInfo]:
+    """Workers from what `workers` answers. One that cannot be read is told as far as it can: it serves nothing that
+    is known here, and must not hide the others."""
+    return [_read(*line) for line in found]
+
+
 def _read(owner: bytes, beat: bytes, cards: bytes, info: bytes) -> WorkerInfo:
-    return msgspec.structs.replace(
-        _info.decode(info), id=owner.decode(), cards=_read_cards(cards), beat=float(beat) / 1000
-    )
+    name = owner.decode(errors="replace")
+    try:
+        told = _info(info)
+    except Unreadable:
+        return WorkerInfo(id=name, state="unreadable", beat=_seconds(beat))
+    return msgspec.structs.replace(told, id=name, cards=_read_cards(cards), beat=_seconds(beat))
+
+
+def _seconds(milliseconds: bytes) -> float:
+    with contextlib.suppress(ValueError):
+        return float(milliseconds) / 1000
+    return 0.0
 
 
 def _read_cards(body: bytes) -> list[ModelCard]:
     """The models that a worker serves; what a newer release serves and this one does not know is left out."""
     try:
         return _cards.decode(body)
-    except msgspec.ValidationError:
-        known = []
-        for raw in _raw_cards.decode(body):
-            with contextlib.suppress(msgspec.ValidationError):
-                known.append(_card.decode(raw))
+    except wire.DAMAGED:
+        known: list[ModelCard] = []
+        with contextlib.suppress(*wire.DAMAGED):
+            for raw in _raw_cards.decode(body):
+                with contextlib.suppress(*wire.DAMAGED):
+                    known.append(_card.decode(raw))
         return known

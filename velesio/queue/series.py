@@ -131,7 +131,9 @@ class Point(Struct, frozen=True, kw_only=True):
 def read_spans(found: Iterable[Any]) -> dict[int, Span]:
     """Spans by number, from what scripts answer."""
     return {
-        number: {name.decode(): int(value) for name, value in zip(values[::2], values[1::2], strict=True)}
+        number: {
+            name.decode(errors="replace"): int(value) for name, value in zip(values[::2], values[1::2], strict=True)
+        }
         for number, values in found
     }
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from velesio.config import SessionSection
+from velesio.queue import wire
 from velesio.queue.broker import Broker
 
 
@@ -28,7 +30,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-_decode = msgspec.msgpack.Decoder(Turn).decode
+read_turn: Callable[[bytes], Turn] = wire.reader(Turn)
+"""A turn from what is kept of it."""
 
 
 def packed(turn: Turn) -> bytes:
@@ -48,9 +51,9 @@ class Sessions:
         """All that is kept of one, the oldest first; nothing, if there is none.
 
         Raises:
-            BrokerUnavailable
+            Unreadable, BrokerUnavailable
         """
-        return [_decode(turn) for turn in await self._raw(name)]
+        return [read_turn(turn) for turn in await self._raw(name)]
 
     async def add(self, name: str, turn: Turn) -> int:
         """Keep a turn; answers how many there are. One that is larger than a whole session may be is not kept.

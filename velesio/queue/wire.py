@@ -5,11 +5,12 @@ Params are msgpack maps, so that releases can add fields. A message is a msgpack
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
+from velesio.errors import Unreadable
 from velesio.jobs import Cancelled, Capability, Completed, Event, Failed, Final, Job, Params, Priority
 
 
@@ -47,20 +48,40 @@ class _Foreign(msgspec.Struct, frozen=True, array_like=True):
     event: tuple[Any, ...]
 
 
+T = TypeVar("T")
+
+DAMAGED = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What msgspec raises for bytes that do not hold what they should."""
+
+
+def reader(kind: type[T] | Any) -> Callable[[bytes], T]:
+    """Reads what was encoded of this kind. It raises Unreadable for what a newer release or a foreign hand has left."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def read(body: bytes) -> T:
+        try:
+            found: T = decode(body)
+        except DAMAGED as error:
+            raise Unreadable(f"{Unreadable.__doc__} {error}") from None
+        return found
+
+    return read
+
+
 _encoder = msgspec.msgpack.Encoder()
 _notes = msgspec.msgpack.Decoder(list[Note])
 _note = msgspec.msgpack.Decoder(Note)
 _raw_notes = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_params = msgspec.msgpack.Decoder(Params)
 _foreign = msgspec.msgpack.Decoder(_Foreign)
-_final = msgspec.msgpack.Decoder(Final)
-_stored = msgspec.msgpack.Decoder(Stored)
+_final: Callable[[bytes], Final] = reader(Final)
+_stored: Callable[[bytes], Stored] = reader(Stored)
+_params: Callable[[bytes], Params] = reader(Params)
 
 _REFERENCE = b"\xc1"
 """The first byte of a reference: neither msgpack nor UTF-8 ever begins with it."""
 
 _UNREADABLE = Failed("not_supported", "The answer is from a newer release of Velesio: bring this gateway up to date.")
-_FINAL_TAGS = {(kind.__struct_config__.tag,) for kind in (Completed, Failed, Cancelled)}
+_FINAL_TAGS = [(kind.__struct_config__.tag,) for kind in (Completed, Failed, Cancelled)]
 
 encode = _encoder.encode
 
@@ -74,7 +95,7 @@ def read_message(body: bytes) -> list[Note]:
     """The notes of a message; those that a newer release writes and this one does not know are left out."""
     try:
         return _notes.decode(body)
-    except msgspec.DecodeError:
+    except DAMAGED:
         return _read_what_is_known(body)
 
 
@@ -84,9 +105,9 @@ def _read_what_is_known(body: bytes) -> list[Note]:
         for raw in _raw_notes.decode(body):
             try:
                 known.append(_note.decode(raw))
-            except msgspec.ValidationError:
+            except DAMAGED:
                 known += _read_end(raw)
-    except msgspec.DecodeError:
+    except DAMAGED:
         return known
     return known
 
@@ -95,7 +116,7 @@ def _read_end(raw: msgspec.Raw) -> list[Note]:
     """Whoever waits for a job must learn of its end, even if it cannot be read."""
     try:
         note = _foreign.decode(raw)
-    except msgspec.ValidationError:
+    except DAMAGED:
         return []
     return [Note(note.job, note.attempt, note.seq, _UNREADABLE)] if note.event[:1] in _FINAL_TAGS else []
 
@@ -111,27 +132,44 @@ def is_reference(body: bytes) -> bool:
 
 
 def read_reference(body: bytes) -> Stored:
-    """Where a record's body lies."""
-    return _stored.decode(body[1:])
+    """Where a record's body lies.
+
+    Raises:
+        Unreadable
+    """
+    return _stored(body[1:])
 
 
 def read_final(body: bytes) -> Final:
-    """A stored result."""
+    """A stored result; whoever waits for a job must learn of its end, even if it cannot be read."""
     try:
-        final: Final = _final.decode(body)
-    except msgspec.ValidationError:
+        return _final(body)
+    except Unreadable:
         return _UNREADABLE
-    return final
 
 
 def read_params(body: bytes) -> Params:
-    """A job's params as they were queued."""
-    params: Params = _params.decode(body)
-    return params
+    """A job's params as they were queued.
+
+    Raises:
+        Unreadable
+    """
+    return _params(body)
 
 
 def read_job(job_id: bytes, fields: Sequence[Any]) -> Job:
-    """The job from what `take` returns: cap, model, prio, ten, cost, dl, gw, stream, enq, p, trace."""
+    """The job from what `take` returns: cap, model, prio, ten, cost, dl, gw, stream, enq, p, trace.
+
+    Raises:
+        Unreadable
+    """
+    try:
+        return _job(job_id, fields)
+    except ValueError as error:
+        raise Unreadable(f"{Unreadable.__doc__} {error}") from None
+
+
+def _job(job_id: bytes, fields: Sequence[Any]) -> Job:
     capability, model, priority, tenant, cost, deadline, gateway, stream, _, payload, *more = fields
     kind: Capability = "image" if capability == b"image" else "text"
     return Job(

@@ -6,11 +6,12 @@ message on the worker's channel makes it beat at once. A worker shows by its sta
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from velesio.errors import DeadlineExceeded, ModelLoadFailed, NoWorker
+from velesio.errors import DeadlineExceeded, ModelLoadFailed, NoWorker, Unreadable
+from velesio.queue import wire
 from velesio.queue.broker import Broker
 from velesio.queue.registry import Registry, WorkerInfo
 from velesio.states import ModelState, Wish
@@ -18,15 +19,15 @@ from velesio.states import ModelState, Wish
 _BEATS = 12
 """Beats for which a wish can be read."""
 
-_wish = msgspec.msgpack.Decoder(Wish)
+_wish: Callable[[bytes], Wish] = wire.reader(Wish)
 
 
 def read_wishes(bodies: Sequence[bytes]) -> list[Wish]:
     """What a beat found; what a newer release wrote and this one cannot read is left out."""
     wishes = []
     for body in bodies:
-        with contextlib.suppress(msgspec.DecodeError):
-            wishes.append(_wish.decode(body))
+        with contextlib.suppress(Unreadable):
+            wishes.append(_wish(body))
     return wishes
 
 

@@ -60,9 +60,9 @@ def read(path: Path) -> Header:
             if length > min(_LARGEST, size - 8):
                 raise ModelLoadFailed(f"{path} is no safetensors file, or only its beginning")
             entries = msgspec.json.decode(file.read(length), type=dict[str, Any])
-            metadata = entries.pop("__metadata__", None) or {}
+            metadata = msgspec.convert(entries.pop("__metadata__", None) or {}, dict[str, Any])
             tensors = msgspec.convert(entries, dict[str, _Entry])
-    except (OSError, struct.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, struct.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelLoadFailed(f"{path} cannot be read as a safetensors file: {error}") from None
     _check(path, tensors, size - 8 - length)
     return Header(

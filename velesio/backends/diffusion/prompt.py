@@ -11,22 +11,30 @@
 Brackets that do not match are text. The parser is ours; nothing here knows a model.
 """
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
+
+from velesio.errors import BadRequest
 
 MORE, LESS = 1.1, 1 / 1.1
 BREAK = "BREAK"
 
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^<>]+)>")
 _AND = re.compile(r"\bAND\b")
-_WEIGHT = re.compile(r"^(.*?)(?:\s*:\s*([-+]?(?:\d+\.?\d*|\.\d+)))?\s*$", re.DOTALL)
-_NUMBER = re.compile(r"^\s*(\d+\.?\d*|\.\d+)\s*$")
-_EMPHASIS = re.compile(r"^(.*):\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*$", re.DOTALL)
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_NUMBER = re.compile(r"([-+]?)(\d{1,9}(?:\.\d{0,40})?|\.\d{1,40})")
+"""One of more digits is text."""
+_BREAK = re.compile(r"\bBREAK\b")
 _OPEN = {"(": ")", "[": "]"}
 MAX_DEPTH = 64
 """Brackets inside brackets; deeper ones are text."""
+MAX_LENGTH = 20_000
+"""Characters of a prompt: each 75 tokens of it are a pass through the text encoder, before anybody else's step."""
+_HEAVIEST = 1e6
+"""What weights multiply to at most."""
 
 
 class Tag(NamedTuple):
@@ -74,34 +82,46 @@ def _tag(kind: str, fields: list[str]) -> Tag | None:
     plain = [field for field in fields[1:] if "=" not in field]
     named = dict(field.split("=", 1) for field in fields[1:] if "=" in field)
     try:
-        text = float(named.get("te", plain[0] if plain else 1.0))
-        unet = float(named.get("unet", plain[1] if len(plain) > 1 else text))
+        text = _finite(named.get("te", plain[0] if plain else 1.0))
+        unet = _finite(named.get("unet", plain[1] if len(plain) > 1 else text))
         rank = int(named.get("dyn", plain[2] if len(plain) > 2 else 0))
     except ValueError:
         return None
     return Tag(fields[0].strip(), text, unet, "hypernet" if kind == "hypernet" else "lora", rank)
 
 
+def _finite(number: str | float) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError("no number to multiply with")
+    return value
+
+
 def wishes(text: str) -> tuple[Wish, ...]:
     """The prompts that `AND` joins; one, if it joins none."""
     found = []
     for piece in _AND.split(text):
-        match = _WEIGHT.match(piece)
-        assert match is not None  # noqa: S101 - the expression matches every text
-        found.append(Wish(match[1], float(match[2] or 1.0)))
+        head, colon, tail = piece.rpartition(":")
+        number = _NUMBER.fullmatch(tail.strip()) if colon else None
+        found.append(Wish(head.rstrip(), float(number[0])) if number else Wish(piece.rstrip()))
     return (Wish(text),) if len(found) == 1 else tuple(found)
 
 
-def spans(text: str, steps: int, *, before: int = 0) -> tuple[Span, ...]:
+def spans(text: str, steps: int, *, before: int = 0, old: bool = False) -> tuple[Span, ...]:
     """What the prompt is at each of `steps` steps, equal neighbours in one.
 
     `before`: steps of an earlier pass. A fraction of an edit then counts from 1 (1.5 is the middle of this pass), and
-    a step's number from the begin of that earlier pass.
+    a step's number from the begin of that earlier pass. `old`: as if there were none, and a number is a fraction if it
+    is below 1.
+
+    Raises:
+        BadRequest: it is too long.
     """
+    if len(text) > MAX_LENGTH:
+        raise BadRequest(f"a prompt has {len(text)} characters; at most {MAX_LENGTH} are read", param="prompt")
     tree = _sequence(_Reader(text), "")
     found: list[Span] = []
     for step in range(max(steps, 1)):
-        now = _said(tree, _Moment(step + 1, steps, before))
+        now = _said(tree, _Moment(step + 1, steps, 0 if old else before, old))
         if found and found[-1].text == now:
             found[-1] = Span(step + 1, now)
         else:
@@ -111,15 +131,17 @@ def spans(text: str, steps: int, *, before: int = 0) -> tuple[Span, ...]:
 
 def parts(text: str) -> tuple[Part, ...]:
     """A prompt without edits as texts of one weight each; a break is `Part(BREAK, -1)`."""
-    runs: list[Part] = []
-    for piece, weight in _weighed(_sequence(_Reader(text), ""), 1.0):
-        if runs and runs[-1].weight == weight:
-            runs[-1] = Part(runs[-1].text + piece, weight)
-        else:
-            runs.append(Part(piece, weight))
+    weighed = _weighed(_sequence(_Reader(text), ""), 1.0)
+    runs = [
+        Part("".join(piece for piece, _ in pieces), weight)
+        for weight, pieces in groupby(weighed, key=lambda pair: pair[1])
+    ]
     found: list[Part] = []
     for run in runs:
-        for number, piece in enumerate(_BREAK.split(run.text)):
+        pieces = _BREAK.split(run.text)
+        for number, between in enumerate(pieces):
+            piece = between.lstrip() if number else between
+            piece = piece.rstrip() if number < len(pieces) - 1 else piece
             found += [Part(BREAK, -1.0)] * (number > 0) + [Part(piece, run.weight)] * bool(piece)
     return tuple(found) or (Part(""),)
 
@@ -147,6 +169,7 @@ class _Moment(NamedTuple):
     """From 1."""
     steps: int
     before: int
+    old: bool
 
 
 class _Reader:
@@ -169,6 +192,8 @@ def _closings(text: str) -> dict[int, int]:
     """Where the brackets that match begin and end. One that is inside another pair and open when this ends is text."""
     found: dict[int, int] = {}
     opened: list[int] = []
+    waiting = Counter[str]()
+    """Of those in `opened`, how many each closing bracket would close."""
     place = 0
     while place < len(text):
         character = text[place]
@@ -176,11 +201,14 @@ def _closings(text: str) -> dict[int, int]:
             place += 1
         elif character in _OPEN:
             opened.append(place)
-        elif character in _OPEN.values():
-            partner = next((number for number in reversed(opened) if _OPEN[text[number]] == character), None)
-            if partner is not None:
-                found[partner] = place
-                del opened[opened.index(partner) :]
+            waiting[_OPEN[character]] += 1
+        elif waiting[character]:
+            closed = ""
+            while closed != character:
+                partner = opened.pop()
+                closed = _OPEN[text[partner]]
+                waiting[closed] -= 1
+            found[partner] = place
         place += 1
     return found
 
@@ -223,16 +251,18 @@ def _decided(group: _Group, moment: _Moment) -> str:
         if set(group.marks) == {"|"}:
             return _said(group.pieces[(moment.step - 1) % len(group.pieces)], moment)
         if set(group.marks) == {":"} and len(group.pieces) in {2, 3}:
-            number = _NUMBER.match(_said(group.pieces[-1], moment))
-            if number:
+            number = _NUMBER.fullmatch(_said(group.pieces[-1], moment).strip())
+            if number and not number[1]:
                 before = group.pieces[0] if len(group.pieces) == 3 else ()
-                return _said(before if moment.step <= _turn(number[1], moment) else group.pieces[-2], moment)
+                return _said(before if moment.step <= _turn(number[2], moment) else group.pieces[-2], moment)
     inside = "".join(mark + _said(piece, moment) for mark, piece in zip(("", *group.marks), group.pieces, strict=True))
     return f"{group.opening}{inside}{_OPEN[group.opening]}"
 
 
 def _turn(number: str, moment: _Moment) -> int:
     """The last step before an edit."""
+    if moment.old:
+        return int(float(number) * moment.steps) if float(number) < 1 else int(float(number))
     if "." in number:
         return int((float(number) - (moment.before > 0)) * moment.steps)
     return int(number) - moment.before
@@ -245,7 +275,7 @@ def _weighed(tree: _Tree, weight: float) -> Iterator[tuple[str, float]]:
             yield node.text[-1:], weight
         elif node.opening == "(":
             inside, own = _emphasis(node.pieces[0])
-            yield from _weighed(inside, weight * own)
+            yield from _weighed(inside, max(-_HEAVIEST, min(weight * own, _HEAVIEST)))
         else:
             for number, piece in enumerate(node.pieces):
                 if number:
@@ -256,12 +286,13 @@ def _weighed(tree: _Tree, weight: float) -> Iterator[tuple[str, float]]:
 def _emphasis(tree: _Tree) -> tuple[_Tree, float]:
     """What round brackets hold, and the weight that stands at its end."""
     place = len(tree)
-    while place and isinstance(tree[place - 1], _Text) and len(_text(tree[place - 1 :])) == len(tree) - place + 1:
+    while place and isinstance(last := tree[place - 1], _Text) and len(last.text) == 1:
         place -= 1
-    match = _EMPHASIS.match(_text(tree[place:]))
-    if match is None:
+    head, colon, tail = _text(tree[place:]).rpartition(":")
+    number = _NUMBER.fullmatch(tail.strip()) if colon else None
+    if number is None:
         return tree, MORE
-    return tree[: place + len(match[1])], float(match[2])
+    return tree[: place + len(head)], float(number[0])
 
 
 def _text(nodes: Sequence[_Text | _Group]) -> str:

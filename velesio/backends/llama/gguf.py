@@ -90,7 +90,9 @@ class Header(NamedTuple):
     def file_type(self) -> str:
         """How the weights are quantized, such as `Q4_K - Medium`."""
         number = self.values.get("general.file_type", -1)
-        return _FILE_TYPES.get(number, f"type {number}" if number != -1 else "unknown")
+        if not isinstance(number, int) or number == -1:
+            return "unknown"
+        return _FILE_TYPES.get(number, f"type {number}")
 
     @property
     def vocabulary_type(self) -> int:

@@ -147,7 +147,7 @@ class _Converter:
             key = part.replace("~1", "/").replace("~0", "~")
             if isinstance(found, dict) and key in found:
                 found = found[key]
-            elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
+            elif isinstance(found, list) and key in map(str, range(len(found))):
                 found = found[int(key)]
             else:
                 raise refused(f"{place}.$ref", f"there is nothing at {pointer[:100]!r}")

@@ -4,70 +4,15 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from jinja2 import Template as JinjaTemplate
-from jinja2 import TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
 
+from velesio.backends.llama.sandbox import MAX_LENGTH, TICK, Environment, bounded
 from velesio.errors import BadRequest
 
-MAX_LENGTH = 16 * 1024 * 1024
-"""Characters of a prompt, and of anything that a template computes on the way."""
 MAX_SECONDS = 5.0
-
-_TICK = "_velesio_tick"
-
-
-class _Generation(Extension):
-    """`{% generation %}` marks the assistant's part for training; here it only stands for what it holds."""
-
-    tags: ClassVar[set[str]] = {"generation"}  # type: ignore[misc] # the base class has it without ClassVar
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        """Returns the block's body."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Refuses to compute what is too large, and looks at the clock in each turn of a loop."""
-
-    intercepted_binops = frozenset(("+", "*", "**"))
-
-    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree = super()._parse(source, name, filename)
-        loops: list[nodes.For | nodes.Macro] = [*tree.find_all(nodes.For), *tree.find_all(nodes.Macro)]
-        for node in loops:
-            call = nodes.Call(nodes.Name(_TICK, "load"), [], [], None, None)
-            tick = nodes.Output([call]).set_lineno(node.lineno).set_environment(self)
-            node.body.insert(0, tick)
-        return tree
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Adds and multiplies within bounds."""
-        if operator == "*":
-            _refuse_over(_size(left) * right if isinstance(right, int) else _size(right) * _number(left))
-        elif operator == "+":
-            _refuse_over(_size(left) + _size(right))
-        elif operator == "**" and abs(_number(right)) > 64:
-            raise TemplateError("a power that is too large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _size(value: Any) -> int:
-    return len(value) if isinstance(value, str | list | tuple) else 0
-
-
-def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) else 0
-
-
-def _refuse_over(size: float) -> None:
-    if size > MAX_LENGTH:
-        raise TemplateError("a text that is too long")
 
 
 class Template:
@@ -75,16 +20,14 @@ class Template:
 
     def __init__(self, source: str) -> None:
         """Raises BadRequest if it cannot be compiled."""
-        environment = _Environment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], autoescape=False
-        )
-        environment.filters["tojson"] = _tojson
+        environment = Environment()
+        environment.filters["tojson"] = bounded("tojson", _tojson)
         environment.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
         self.source = source
         try:
             self._template: JinjaTemplate = environment.from_string(source)
-        except (TemplateError, RecursionError) as error:
-            raise BadRequest(f"the model's chat template cannot be compiled: {error}") from None
+        except Exception as error:  # what Jinja lets through, Python's own compiler may refuse
+            raise BadRequest(f"the model's chat template cannot be compiled: {error!r:.1000}") from None
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text.
@@ -101,7 +44,7 @@ class Template:
             return ""
 
         try:
-            for piece in self._template.generate({**variables, _TICK: tick}):
+            for piece in self._template.generate({**variables, TICK: tick}):
                 pieces.append(piece)
                 length += len(piece)
                 if length > MAX_LENGTH:
@@ -111,7 +54,9 @@ class Template:
         except RecursionError:
             raise BadRequest("the model's chat template nests too deeply", param="messages") from None
         except Exception as error:
-            raise BadRequest(f"the model's chat template refused the conversation: {error}", param="messages") from None
+            raise BadRequest(
+                f"the model's chat template refused the conversation: {error!s:.1000}", param="messages"
+            ) from None
         return "".join(pieces)
 
 
