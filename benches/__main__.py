@@ -15,6 +15,7 @@ BENCHES = {
     "growth": "how cost and memory grow with clients, prompts, waiting jobs, workers and pictures' sizes",
     "simulation": "the queue with a thousand workers in virtual time: shares, waits, losses, what each script costs",
     "pages": "no bench: brings the tables and plots of docs/performance.md and docs/planning.md up to date",
+    "profiles": "where the time of each hot path goes, by py-spy",
     "soak": "an hour of mixed load: does a server grow, is anything lost?",
 }
 
