@@ -102,7 +102,7 @@ async def enlarged(client: Client) -> None:
     """A second pass over an enlarged picture, at times by the other checkpoint."""
     body = _body(client, enable_hr=True, hr_scale=2, hr_upscaler="Latent", hr_second_pass_steps=4)
     if client.chance.random() < 0.3:
-        body["hr_checkpoint_name"] = client.chance.choice([PICTURES, FURTHER])
+        body["hr_checkpoint_name"] = PICTURES if "override_settings" in body else FURTHER
     _checked(await client.post("/sdapi/v1/txt2img", body), 1, 128)
 
 
@@ -171,7 +171,7 @@ async def leave_picture(client: Client) -> None:
 async def mistaken_picture(client: Client) -> None:
     """Requests for pictures that must be refused."""
     wrong: list[tuple[str, dict[str, Any], int]] = [
-        ("/sdapi/v1/txt2img", {"prompt": "x", "sampler_name": "Nobody's"}, 404),
+        ("/sdapi/v1/txt2img", {"prompt": "x", "sampler_name": "Nobody's"}, 400),
         ("/sdapi/v1/img2img", {"prompt": "x", "init_images": ["no picture"]}, 400),
         ("/sdapi/v1/txt2img", {"prompt": "x", "steps": 100_000}, 400),
         ("/v1/images/generations", {"model": PICTURES, "prompt": "x", "size": "huge"}, 400),

@@ -26,7 +26,7 @@ PICTURES, FURTHER = "velesio-demo", "further-demo"
 """Image models."""
 SLOTS = 4
 CONTEXT = 1024
-BUDGET = 500_000_000
+BUDGET = 300_000_000
 """Bytes for models: one of the text models and both image models fit, so that the other text model has to come in for
 the one that is there."""
 _DEMO = ROOT / "velesio" / "backends" / "diffusion" / "demo"
@@ -46,6 +46,7 @@ memory_budget = {budget}
 lease = 6.0
 beat = 1.5
 result_ttl = 120.0
+max_crashes = 5
 [backends.llama]
 threads = 1
 slots = {slots}
