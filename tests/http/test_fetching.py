@@ -10,7 +10,7 @@ from aiohttp import web
 from tests.http.conftest import Site, StartSite
 from velesio.backends.base import ModelSpec
 from velesio.config import FetchSection
-from velesio.http.fetching import MOST, Fetcher, kind_of, slots_of
+from velesio.http.fetching import MOST, Fetcher, drawn_slots, every_slot, kind_of, slots_of
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -156,3 +156,83 @@ def test_only_what_stands_for_a_picture_is_fetched() -> None:
         deep = [deep]
     assert list(slots_of(deep)) == []
     assert (kind_of(PNG), kind_of(b"\xff\xd8\xff\xe0"), kind_of(b"<svg>"), kind_of(b"")) == ("png", "jpeg", "", "")
+
+
+A = "https://a.example/a.png"
+
+
+@pytest.mark.parametrize(
+    ("raw", "paths"),
+    [
+        ({"init_images": [A, "aGk="], "mask": A, "prompt": A, "styles": [A], "script_args": [A]},
+         ["init_images[0]", "mask"]),
+        ({"image": A, "model": A}, ["image"]),
+        ({"imageList": [{"data": A, "name": A}]}, ["imageList[0].data"]),
+        ({"controlnet_input_images": [A], "controlnet_masks": [A], "data": A},
+         ["controlnet_input_images[0]", "controlnet_masks[0]"]),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{"image": A, "mask": A}, {"image": {"image": A, "mask": A}}]}}},
+         [f"alwayson_scripts.ControlNet.args[{place}" for place in ("0].image", "0].mask", "1].image.image",
+                                                                    "1].image.mask")]),
+        ({"controlnet_units": [{"input_image": [A, A]}]},
+         ["controlnet_units[0].input_image[0]", "controlnet_units[0].input_image[1]"]),
+        ({"images": [{"image_url": A}, {"image_url": {"url": A}}], "mask": {"image_url": A}},
+         ["images[0].image_url", "images[1].image_url.url", "mask.image_url"]),
+    ],
+)  # fmt: skip
+def test_where_addresses_stand_in_requests_for_pictures(raw: dict[str, Any], paths: list[str]) -> None:
+    """In the fields that hold pictures, and in no other text; also where such a request is to be done in the
+    background."""
+    assert [slot.path for slot in drawn_slots(raw)] == paths
+    kept = {"url": "/sdapi/v1/img2img", "body": raw}
+    assert [slot.path for slot in every_slot(kept)] == [f"body.{path}" for path in paths]
+    for slot in drawn_slots(raw):
+        slot.put(PNG)
+    assert list(drawn_slots(raw)) == []
+
+
+def test_deep_requests_for_pictures_are_walked_so_far() -> None:
+    """Nobody's stack overflows."""
+    deep: Any = {"image": A}
+    for _ in range(500):
+        deep = {"image": [deep]}
+    assert list(drawn_slots(deep)) == []
+
+
+PAINTER = ModelSpec(name="painter", options={"capability": "image"})
+SMALL = {"prompt": "a fox", "seed": 7, "steps": 1, "width": 16, "height": 16}
+
+
+async def test_a1111s_pictures_are_fetched(start_site: StartSite, host: Host) -> None:
+    """The answer is the one to the same request that brings them; nulls of the body stay what they are."""
+    site = await start_site(specs=[PAINTER], fetch=section())
+    encoded, address = base64.b64encode(PNG).decode(), f"{host.address}/a.png"
+    bodies = [SMALL | {"init_images": [each], "mask": each, "styles": None} for each in (encoded, address)]
+    brought, fetched = [(await site.post("/sdapi/v1/img2img", body)).json() for body in bodies]
+    assert brought["images"] == fetched["images"]
+    assert host.asked == ["/a.png", "/a.png"]
+    told = await site.post("/sdapi/v1/png-info", {"image": address})
+    assert told.status == 200
+    refused = await site.post("/sdapi/v1/img2img", SMALL | {"init_images": [f"{host.address}/page"]})
+    assert (refused.status, "'init_images[0]'" in refused.json()["detail"]) == (400, True)
+
+
+async def test_openais_edits_are_fetched(start_site: StartSite, host: Host) -> None:
+    """Of its JSON form."""
+    site = await start_site(specs=[PAINTER], fetch=section())
+    body = {"prompt": "a fox", "seed": 1, "size": "16x16"}
+    shown = [{"image_url": address} for address in (f"{host.address}/a.png", _data())]
+    fetched, brought = [(await site.post("/v1/images/edits", body | {"images": [each]})).json() for each in shown]
+    assert fetched["data"] == brought["data"]
+
+
+def _data() -> str:
+    return "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+async def test_by_default_no_picture_is_fetched(start_site: StartSite, host: Host) -> None:
+    """The refusal names the option and says how to send one."""
+    site = await start_site(specs=[PAINTER])
+    refused = await site.post("/sdapi/v1/img2img", SMALL | {"init_images": [f"{host.address}/a.png"]})
+    assert refused.status == 400
+    assert all(word in refused.json()["detail"] for word in ("init_images[0]", "fetch.hosts", "base64"))
+    assert host.asked == []

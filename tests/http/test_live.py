@@ -47,14 +47,14 @@ def test_what_is_told() -> None:
 def test_a_preview_is_sent_once() -> None:
     """A client that has it already gets none."""
     request = running(rounds=1)
-    assert described(request, Query("task"), completed=False, place=2)["textinfo"] == "In queue: 3"
+    assert described(request, Query("task"), completed=False, place="3/5")["textinfo"] == "In queue: 3/5"
     request.rounds[0].see(Preview(b"\xff\xd8picture", 0, 4, 10))
-    first = described(request, Query("task"), completed=False, place=None)
+    first = described(request, Query("task"), completed=False)
     assert first["live_preview"].startswith("data:image/jpeg;base64,")
     assert first["id_live_preview"] == 4
-    again = described(request, Query("task", id_live_preview=4), completed=False, place=None)
+    again = described(request, Query("task", id_live_preview=4), completed=False)
     assert (again["live_preview"], again["id_live_preview"]) == (None, 4)
-    unwanted = described(request, Query("task", live_preview=False), completed=False, place=None)
+    unwanted = described(request, Query("task", live_preview=False), completed=False)
     assert unwanted["live_preview"] is None
 
 

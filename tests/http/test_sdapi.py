@@ -209,6 +209,30 @@ async def test_each_key_sees_and_stops_its_own_requests(start_site: StartSite) -
     await until(lambda: not any(live_of(site).of(("default", f"key{n}")) for n in range(8)))
 
 
+async def test_a_request_that_waits_knows_its_place(start_site: StartSite) -> None:
+    """Its number, and of how many."""
+    site = await start_site(specs=[ModelSpec(name="painter", options={"capability": "image", "slots": 1})])
+    asking = []
+    for number in range(3):
+        body = SLOW | {"force_task_id": f"task-{number}"}
+        asking.append(asyncio.create_task(site.post("/sdapi/v1/txt2img", body)))
+        await until(lambda: len(live_of(site).of(("default", "local"))) == len(asking))
+        if not number:
+            await until(lambda: live_of(site).of(("default", "local"))[0].begun)
+
+    async def told(number: int) -> Any:
+        return (await site.post("/internal/progress", {"id_task": f"task-{number}"})).json()
+
+    async with asyncio.timeout(5):
+        while (await told(2))["textinfo"] != "In queue: 2/2":
+            await asyncio.sleep(0.01)
+    last, middle, first = [await told(number) for number in (2, 1, 0)]
+    assert (last["queued"], middle["textinfo"], first["textinfo"]) == (True, "In queue: 1/2", None)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
 async def test_a_client_that_leaves_cancels(studio: Site) -> None:
     """Its job ends, and nothing of it is left."""
     asking = asyncio.create_task(studio.post("/sdapi/v1/txt2img", SLOW))

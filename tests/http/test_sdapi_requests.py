@@ -172,38 +172,115 @@ OPTIONS: dict[str, Any] = {
     "sgm_noise_multiplier": True, "uni_pc_variant": "bh2", "uni_pc_order": 2, "uni_pc_lower_order_final": False,
     "sd_noise_schedule": "Zero Terminal SNR", "eta_noise_seed_delta": 31337, "inpainting_mask_weight": 0.5,
     "live_previews_enable": False, "samples_format": "jpg", "jpeg_quality": 50, "show_progress_every_n_steps": 3,
+    "img2img_background_color": "#000", "webp_lossless": True, "sdxl_clip_l_skip": True, "use_old_scheduling": True,
+    "upscaler_for_img2img": "4x", "ESRGAN_tile": 64, "ESRGAN_tile_overlap": 4, "sd_vae_encode_method": "TAESD",
+    "sd_vae_decode_method": "TAESD", "refiner_switch_by_sample_steps": True, "hires_fix_refiner_pass": "both passes",
+    "show_progress_type": "Full", "live_previews_image_format": "jpeg", "s_min_uncond_all": True,
+    "uni_pc_skip_type": "logSNR", "use_downcasted_alpha_bar": True, "enable_quantization": True,
+    "use_old_karras_scheduler_sigmas": True, "overlay_inpaint": False, "return_mask": True,
+    "return_mask_composite": True, "token_merging_ratio": 0.5, "token_merging_ratio_img2img": 0.25,
+    "token_merging_ratio_hr": 0.75, "sdxl_crop_top": 8, "sdxl_crop_left": 8, "enable_pnginfo": False,
+    "sdxl_refiner_high_aesthetic_score": 7.0, "sdxl_refiner_low_aesthetic_score": 3.0,
+    "add_model_name_to_info": False, "add_model_hash_to_info": False, "add_vae_name_to_info": False,
+    "add_vae_hash_to_info": False, "add_version_to_infotext": False, "return_grid": False, "n_rows": 1,
+    "grid_format": "webp", "grid_background_color": "#abc", "grid_text_active_color": "#123456",
+    "control_net_no_detectmap": True,
 }  # fmt: skip
+"""A value that asks for something, by option."""
+TOGETHER: dict[Kind, dict[str, Any]] = {
+    "img2img": BASE["img2img"] | MASKED | {"save_images": True, "batch_size": 4,
+                                           "alwayson_scripts": {"ControlNet": {"args": [UNIT]}}},
+    "txt2img": BASE["txt2img"] | HIRES,
+}  # fmt: skip
+"""Bodies for which every option means something, in one of the two."""
 
 
-ELSEWHERE = {"return_grid", "ESRGAN_tile", "ESRGAN_tile_overlap"}
-"""Options that change no picture that is drawn."""
+def counts(key: str, value: Any) -> bool:
+    """Whether an option changes the job of a body."""
+    found = []
+    for kind, body in TOGETHER.items():
+        plain, stored = (read(kind, body, sdapi_options.checked(each)) for each in ({}, {key: value}))
+        overridden = read(kind, body | {"override_settings": {key: value}}, {})
+        assert (overridden.params, overridden.table) == (stored.params, stored.table)
+        assert overridden.keep == {}
+        found.append((plain.params, plain.model, plain.table) != (stored.params, stored.model, stored.table))
+    return any(found)
 
 
-@pytest.mark.parametrize("key", [key for key in sdapi_options.HONOURED if key not in ELSEWHERE])
+@pytest.mark.parametrize("key", sdapi_options.HONOURED)
 def test_an_option_counts_stored_and_for_one_request(key: str) -> None:
     """Both ways give the same job, which is another one than without."""
-    body = BASE["img2img"] | MASKED
-    stored = outcome("img2img", body) != outcome_with(body, {key: OPTIONS[key]})
-    assert stored
-    overridden = read("img2img", body | {"override_settings": {key: OPTIONS[key]}}, {})
-    assert (overridden.params, overridden.model) == outcome_with(body, {key: OPTIONS[key]})[:2]
-    assert overridden.keep == {}
+    assert counts(key, OPTIONS[key])
 
 
-def outcome_with(body: dict[str, Any], stored: dict[str, Any]) -> tuple[Any, ...]:
-    asked = read("img2img", body, sdapi_options.checked(stored))
-    return asked.params, asked.model
+ANOTHER: dict[Any, Any] = {bool: lambda old: not old, int: lambda old: old + 1, float: lambda old: old + 1,
+                           list: lambda old: ["x"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", sdapi_options.IDLE)
+def test_an_option_that_is_told_to_change_nothing_changes_nothing(key: str) -> None:
+    """Whatever its value, the job is the same; the table has the reason."""
+    old = DEFAULTS[key]
+    assert not counts(key, ANOTHER.get(type(old), lambda _: "x")(old))
+    assert len(sdapi_options.IDLE[key].note) > 10
+
+
+@pytest.mark.parametrize("key", sdapi_options.REFUSED)
+def test_an_option_that_asks_for_what_is_not_there_is_refused(key: str) -> None:
+    """By its name, and with what to leave it at; its default asks for nothing."""
+    assert sdapi_options.checked({key: DEFAULTS[key]}) == {key: DEFAULTS[key]}
+    with pytest.raises(Unsupported, match=f"{key}.*leave it"):
+        sdapi_options.checked({key: True if key == "face_restoration" else "something"})
+
+
+def test_each_option_has_one_fate() -> None:
+    """Every one of A1111's options is in one of the three tables, and in no other."""
+    tables = [*sdapi_options.HONOURED, *sdapi_options.REFUSED, *sdapi_options.IDLE]
+    assert sorted(tables) == sorted(DEFAULTS)
+
+
+def test_part_of_the_tokens_to_merge() -> None:
+    """img2img and the second pass have their own, where that is not 0."""
+    stored = {"token_merging_ratio": 0.5}
+    assert read("img2img", BASE["img2img"], stored).params[0].merging == 0.5
+    found = read("txt2img", BASE["txt2img"] | HIRES, stored).params[0]
+    assert found.hires is not None
+    assert (found.merging, found.hires.merging) == (0.5, 0.5)
+    own = stored | {"token_merging_ratio_img2img": 0.25, "token_merging_ratio_hr": 2.0}
+    assert read("img2img", BASE["img2img"], own).params[0].merging == 0.25
+    found = read("txt2img", BASE["txt2img"] | HIRES, own).params[0]
+    assert found.hires is not None
+    assert (found.merging, found.hires.merging) == (0.5, 0.9)
+
+
+def test_rows_of_the_sheet() -> None:
+    """As many as fit, as the batch has pictures, or as many as are asked for."""
+    body = BASE["txt2img"] | {"save_images": True, "batch_size": 2, "n_iter": 3}
+    for rows, table in ((-1, (3, 2)), (0, (3, 2)), (1, (6, 1)), (4, (2, 4)), (99, (1, 6))):
+        found = read("txt2img", body | {"override_settings": {"n_rows": rows}}, {}).table
+        assert found is not None
+        assert (found.columns, found.rows) == table
 
 
 def test_all_options_are_there() -> None:
-    """281 of them; what clients read, they may send back."""
-    assert len(DEFAULTS) == 281
+    """281 of them, and three of the ControlNet extension; what clients read, they may send back."""
+    assert len(DEFAULTS) == 284
     assert sdapi_options.checked(DEFAULTS).keys() <= DEFAULTS.keys()
     assert read("txt2img", BASE["txt2img"], sdapi_options.checked(DEFAULTS)).params == one("txt2img").params
 
 
 @pytest.mark.parametrize(
-    "raw", [{"nothing": 1}, {"font": "x" * 5000}, {"emphasis": "loud"}, {"uni_pc_variant": "bh3"}, {"s_churn": "x"}]
+    "raw",
+    [
+        {"nothing": 1},
+        {"font": "x" * 5000},
+        {"emphasis": "loud"},
+        {"uni_pc_variant": "bh3"},
+        {"s_churn": "x"},
+        {"img2img_background_color": "white"},
+        {"grid_format": "gif"},
+        {"sd_vae_decode_method": "Half"},
+    ],
 )
 def test_options_that_are_refused(raw: dict[str, Any]) -> None:
     """Unknown names, long values, words that mean nothing, other types."""
@@ -275,6 +352,19 @@ def test_units_of_controlnet(unit: dict[str, Any], control: Control | None) -> N
     """In all the forms that clients send; the script's name in any case."""
     found = image("txt2img", alwayson_scripts={"controlNET": {"args": [unit]}}).controls
     assert found == ((control,) if control else ())
+
+
+def test_always_on_scripts_that_are_not_there() -> None:
+    """Those for which a request has fields are passed over, those that are switched off too; others are refused."""
+    off = {"Refiner": [True, "x", 0.5], "Seed": [5], "Soft Inpainting": [False, 1], "hypertile": [], "other": []}
+    assert image("txt2img", alwayson_scripts={name: {"args": args} for name, args in off.items()}) == image("txt2img")
+    for name, args, kind in (
+        ("Soft Inpainting", [True, 1], Unsupported),
+        ("ADetailer", [True], Unprocessable),
+        ("Loopback", [], Unprocessable),
+    ):
+        with pytest.raises(kind):
+            image("txt2img", alwayson_scripts={name: {"args": args}})
 
 
 def test_outpainting() -> None:
@@ -385,6 +475,28 @@ def test_a_pictures_text_fills_what_is_not_said() -> None:
     found = asked.params[0]
     assert (found.prompt, found.steps, found.sampler, found.cfg) == ("a cat", 4, "Heun", 3.5)
     assert (found.seed, found.width, found.height, found.clip_skip) == (5, 32, 48, 2)
+
+
+def test_what_a_text_says_of_options_and_masks() -> None:
+    """Each is what it was when the picture was made."""
+    text = (
+        "a cat\nSteps: 9, Sampler: UniPC, Token merging ratio: 0.5, NGMS all steps: True, VAE Decoder: TAESD, "
+        "UniPC skip type: logSNR, Noise Schedule: Zero Terminal SNR, Downcast alphas_cumprod: True, Mask blur: 2, "
+        "Inpaint area: Only masked, Masked area padding: 16, Masked content: latent noise, Mask mode: Inpaint not "
+        "masked, Conditional mask weight: 0.5, Old prompt editing timelines: True"
+    )
+    found = read("img2img", {"infotext": text, "init_images": [FILE], "mask": FILE}, {}).params[0]
+    assert (found.merging, found.decode_by, found.old_edits) == (0.5, "tiny", True)
+    solving = found.solving
+    assert (solving.s_min_uncond_all, solving.uni_pc_skip, solving.zero_terminal_snr) == (True, "logSNR", True)
+    assert solving.half_alphas
+    assert found.inpaint == Inpaint(
+        mask=b"one", blur_x=2.0, blur_y=2.0, content="noise", only_masked=True, padding=16, invert=True, mask_weight=0.5
+    )
+    whole = text.replace("Inpaint area: Only masked, ", "").replace("Masked content: latent noise, ", "")
+    again = read("img2img", {"infotext": whole, "init_images": [FILE], "mask": FILE}, {}).params[0].inpaint
+    assert again is not None
+    assert (again.only_masked, again.content) == (False, "original")
 
 
 @given(kind=st.sampled_from(["txt2img", "img2img"]), data=st.data())

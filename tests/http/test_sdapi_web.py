@@ -9,7 +9,7 @@ import pytest
 
 from tests.http.conftest import Site, StartSite
 from velesio.backends.base import ModelSpec
-from velesio.config import SdapiSection, ServerSection
+from velesio.config import KeySection, Limits, LimitsSection, SdapiSection, ServerSection
 from velesio.http.sdapi_defaults import DEFAULTS
 
 SPECS = (ModelSpec(name="painter", options={"capability": "image"}), ModelSpec(name="parrot"))
@@ -133,6 +133,40 @@ async def test_a_plot_and_its_sheets(studio: Site) -> None:
     plot = next(each for each in shown if each["name"] == "x/y/z plot" and not each["is_img2img"])
     assert plot["args"][0]["choices"][1] == "Seed"
     assert len(plot["args"]) == 18
+
+
+async def test_a_sheet_costs_nothing(start_site: StartSite) -> None:
+    """A table of two pictures is one request of two; its sheet comes although nothing more is allowed."""
+    key = KeySection(name="game", token="game", limits=Limits(requests=1, images=2))
+    site = await start_site(specs=SPECS, keys=[key])
+    body = SMALL | {"prompt": "a fox|red", "script_name": "prompt matrix"}
+    whole = (await site.post("/sdapi/v1/txt2img", body, X_Api_Key="game")).json()
+    assert len(whole["images"]) == 3
+    assert "extra_comments" not in json.loads(whole["info"])
+    assert (await site.post("/sdapi/v1/txt2img", SMALL, X_Api_Key="game")).status == 429
+
+
+BOTH = (*SPECS, ModelSpec(name="sketcher", options={"capability": "image"}))
+PLOT = SMALL | {"script_name": "x/y/z plot", "script_args": ["Checkpoint name", "painter, sketcher, painter"]}
+
+
+async def test_a_plot_over_models_is_one_request_of_its_key(start_site: StartSite) -> None:
+    """Whichever models it has."""
+    key = KeySection(name="game", token="game", limits=Limits(requests=2))
+    site = await start_site(specs=BOTH, keys=[key])
+    assert len((await site.post("/sdapi/v1/txt2img", PLOT, X_Api_Key="game")).json()["images"]) == 1
+    answers = [await site.post("/sdapi/v1/txt2img", SMALL, X_Api_Key="game") for _ in range(2)]
+    assert [each.status for each in answers] == [200, 429]
+
+
+async def test_a_plot_counts_for_each_of_its_models(start_site: StartSite) -> None:
+    """Not only for the first one."""
+    limits = LimitsSection(models={"sketcher": Limits(images=1)})
+    site = await start_site(specs=BOTH, keys=[KeySection(name="game", token="game")], limits=limits)
+    assert (await site.post("/sdapi/v1/txt2img", PLOT, X_Api_Key="game")).status == 200
+    refused = await site.post("/sdapi/v1/txt2img", PLOT, X_Api_Key="game")
+    assert (refused.status, "sketcher" in refused.json()["detail"]) == (429, True)
+    assert (await site.post("/sdapi/v1/txt2img", SMALL, X_Api_Key="game")).status == 200
 
 
 async def test_a_sheet_where_pictures_would_be_saved(studio: Site) -> None:

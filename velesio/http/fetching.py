@@ -6,7 +6,7 @@ a `data:` address, so that everything behind this sees requests that bring their
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -24,13 +24,24 @@ MOST = 16
 """Addresses in one request."""
 _KINDS = {"image_url": "image_url", "input_image": "image_url", "url": "url"}
 """Type of a part or source → where its address is."""
+_PICTURES = frozenset(
+    {
+        "image", "images", "image_url", "url", "mask", "mask_image", "init_images", "input_image",
+        "controlnet_input_images", "controlnet_images", "controlnet_masks",
+    }
+)  # fmt: skip
+"""Fields of requests for pictures in which one stands, or several."""
+_INNER: Mapping[Any, frozenset[str]] = {"imageList": frozenset({"data"})}
+"""Fields of objects that stand in a field."""
+_ROUTES = ("/sdapi/", "/v1/images/")
+"""How routes that read such requests begin, as background jobs name them."""
 _DEEPEST = 12
 
 
 class Slot:
     """A place in a body where an address stands."""
 
-    def __init__(self, holder: dict[str, Any], name: str, path: str) -> None:
+    def __init__(self, holder: Any, name: str | int, path: str) -> None:
         self.holder = holder
         self.name = name
         self.path = path
@@ -43,7 +54,7 @@ class Slot:
     def put(self, data: bytes) -> None:
         """A picture in its place."""
         encoded = base64.b64encode(data).decode()
-        if self.holder.get("type") == "url":  # Anthropic's source
+        if isinstance(self.holder, dict) and self.holder.get("type") == "url":  # Anthropic's source
             self.holder.pop(self.name)
             self.holder |= {"type": "base64", "media_type": f"image/{kind_of(data)}", "data": encoded}
         else:
@@ -70,13 +81,46 @@ def _slot(part: dict[str, Any], name: str, path: str) -> Iterator[Slot]:
     found = part.get(name)
     if isinstance(found, dict):
         part, name, found, path = found, "url", found.get("url"), f"{path}.url"
-    if isinstance(found, str) and found[:8].lower().startswith(("http://", "https://")):
+    if isinstance(found, str) and _is_address(found):
         yield Slot(part, name, path)
+
+
+def drawn_slots(
+    value: Any, path: str = "", *, named: bool = False, names: frozenset[str] = _PICTURES, depth: int = 0
+) -> Iterator[Slot]:
+    """As `slots_of`, in requests for pictures: A1111's, ControlNet's units, OpenAI's edits. `named`: whether `value`
+    stands in a field that holds pictures."""
+    if depth > _DEEPEST:
+        return
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        inside = f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}".removeprefix(".")
+        here = named if isinstance(key, int) else key in names
+        if isinstance(item, str):
+            if here and _is_address(item):
+                yield Slot(value, key, inside)
+        else:
+            yield from drawn_slots(item, inside, named=here, names=_INNER.get(key, names), depth=depth + 1)
+
+
+def _is_address(text: str) -> bool:
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def every_slot(raw: dict[str, Any]) -> Iterator[Slot]:
+    """Those of a request that is no request for pictures, unless it has one that is to be done in the background."""
+    if str(raw.get("url", "")).startswith(_ROUTES):
+        yield from drawn_slots(raw.get("body"), "body")
+    else:
+        yield from slots_of(raw)
 
 
 def kind_of(data: bytes) -> str:
     """png, jpeg, gif, webp or bmp; empty: it is no picture that is known here."""
     return next((kind for kind, sign, place in PICTURES if data.startswith(sign, place)), "")
+
+
+Find = Callable[[dict[str, Any]], Iterator[Slot]]
 
 
 class Fetcher:
@@ -90,7 +134,7 @@ class Fetcher:
         """End what is under way."""
         await self._out.close()
 
-    async def inline(self, raw: dict[str, Any]) -> bool:
+    async def inline(self, raw: dict[str, Any], slots_of: Find = every_slot) -> bool:
         """Put pictures in the place of their addresses, in `raw` itself; False: there are none, or nothing is fetched
         here, so that whoever reads the body refuses them.
 

@@ -19,8 +19,9 @@ Owner = tuple[str, str]
 class Round:
     """One job of a request."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, model: str) -> None:
         self.job_id = job_id
+        self.model = model
         self.begun = False
         self.over = False
         self.stopped = False
@@ -50,7 +51,7 @@ class Running:
 
     def __init__(self, task: str, jobs: Sequence[Job], steps: int) -> None:
         self.task = task
-        self.rounds = [Round(job.id) for job in jobs]
+        self.rounds = [Round(job.id, job.model) for job in jobs]
         self.steps = steps
         self.began = time.monotonic()
         self.stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import BodyPartReader, MultipartReader, http_exceptions, web
 
 from velesio.errors import BadRequest, BodyTooLarge
+from velesio.http.fetching import drawn_slots
 from velesio.http.fields import Fields
 from velesio.http.gateway import BODY
 from velesio.http.idempotency import key_of
@@ -31,7 +32,7 @@ async def read_form(request: web.Request, limit: int, fields: Fields) -> dict[st
         BadRequest: it is not whole, has too many parts, or a field is not what it should be.
     """
     if request.content_type != MEDIA_TYPE:
-        return await read_object(request, limit)
+        return await read_object(request, limit, drawn_slots)
     length = request.content_length
     if length is not None and length > limit:
         raise BodyTooLarge(f"the body has {length} bytes; at most {limit} are accepted (server.max_image_body)")

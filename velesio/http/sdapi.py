@@ -12,6 +12,7 @@ from velesio.backends.base import ModelCard
 from velesio.errors import Conflict, JobCancelled, Unprocessable, Unsupported, VelesioError
 from velesio.http import sdapi_answers, sdapi_sheets
 from velesio.http.dispatch import Answers, checked, find_model, jobs_of, visible_cards
+from velesio.http.fetching import drawn_slots
 from velesio.http.fields import Fields
 from velesio.http.form import Form
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID
@@ -25,8 +26,8 @@ from velesio.http.sdapi_fields import BY_KIND, COMMON, Kind
 from velesio.http.sdapi_models import meant
 from velesio.http.sdapi_requests import Asked, read, read_one, settled
 from velesio.http.sdapi_values import parse
-from velesio.http.wire import encode, json_response, read_bytes
-from velesio.jobs import ImageResult
+from velesio.http.wire import encode, fetched, json_response, read_bytes
+from velesio.jobs import ImageResult, Job
 from velesio.queue import choices
 
 
@@ -37,7 +38,7 @@ def owner_of(request: web.Request) -> Owner:
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:
-    """The JSON object of a request, nulls included.
+    """The JSON object of a request, nulls included, and pictures that it names by address if they may be fetched.
 
     Raises:
         BodyTooLarge, BadRequest
@@ -45,7 +46,7 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     """
     limit = request.app[GATEWAY].server.max_image_body
     request[BODY] = await read_bytes(request, limit, "server.max_image_body")
-    return parse(request[BODY])
+    return await fetched(request, parse(request[BODY]), drawn_slots)
 
 
 async def options_of(request: web.Request) -> dict[str, Any]:
@@ -121,11 +122,11 @@ async def draw(request: web.Request, asked: Asked, origin: bytes = b"") -> dict[
     running = Running(asked.task, jobs, asked.params[0].steps)
     async with AsyncExitStack() as stack:
         stack.enter_context(request.app[GATEWAY].live.following(owner_of(request), running))
-        request[ADMISSION] = await Admission.of(request, jobs)
-        all_answers = [
-            await stack.enter_async_context(answers_to(request, [job], first=index, origin=origin))
-            for index, job in enumerate(jobs)
-        ]
+        admissions = await _admissions(request, jobs)
+        all_answers = []
+        for index, job in enumerate(jobs):
+            request[ADMISSION] = admissions[job.model]
+            all_answers.append(await stack.enter_async_context(answers_to(request, [job], first=index, origin=origin)))
         for each, answers in zip(running.rounds, all_answers, strict=True):
             each.job_id = answers.ids[0]
         results = await _follow_all(all_answers, running.rounds)
@@ -140,6 +141,15 @@ async def draw(request: web.Request, asked: Asked, origin: bytes = b"") -> dict[
     sheets = await sdapi_sheets.made(request, model, asked.table, drawn) if asked.table else NO_SHEETS
     request[JOB_ID] = all_answers[0].ids[0]
     return sdapi_answers.write(asked, model, drawn, running.stamp, sheets)
+
+
+async def _admissions(request: web.Request, jobs: Sequence[Job]) -> dict[str, Admission]:
+    """Of the jobs for each model, by its name: each counts for the limits of its own."""
+    models = dict.fromkeys(job.model for job in jobs)
+    return {
+        model: await Admission.of(request, [job for job in jobs if job.model == model], beside=number > 0)
+        for number, model in enumerate(models)
+    }
 
 
 async def _follow_all(all_answers: Sequence[Answers], rounds: Sequence[Round]) -> list[ImageResult | None]:

@@ -66,10 +66,11 @@ NO_SHEETS = Sheets()
 
 
 def write(asked: Asked, model: str, drawn: Sequence[Drawn], stamp: str, sheets: Sheets = NO_SHEETS) -> dict[str, Any]:
-    """The answer. Maps of ControlNet stand behind the pictures."""
-    maps = [file for each in drawn if each.result is not None for file in each.result.maps]
+    """The answer. Masks stand behind the pictures, and maps of ControlNet behind those."""
+    results = [each.result for each in drawn if each.result is not None]
+    masks, maps = ([file for each in results for file in getattr(each, name)] for name in ("masks", "maps"))
     pictures = [file for each in drawn for file in each.pictures] if asked.table is None or asked.table.pictures else []
-    files = [*sheets.files, *pictures, *maps]
+    files = [*sheets.files, *pictures, *masks, *maps]
     said = info(asked, model, drawn, stamp) | {"index_of_first_image": len(sheets.files)}
     texts = said["infotexts"]
     said["infotexts"] = texts[:1] * len(sheets.files) + texts[: len(pictures)]

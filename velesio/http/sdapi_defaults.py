@@ -1,4 +1,4 @@
-"""A1111's options with the defaults that version 1.10.1 has; paths of its machine are empty."""
+"""Defaults of A1111's options and of its ControlNet extension's, as version 1.10.1 has them; its paths are empty."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -285,4 +285,7 @@ DEFAULTS: Mapping[str, Any] = {
     "disable_all_extensions": "none",
     "restore_config_state_file": "",
     "sd_checkpoint_hash": "",
+    "control_net_unit_count": 3,
+    "control_net_no_detectmap": False,
+    "control_net_model_cache_size": 2,
 }

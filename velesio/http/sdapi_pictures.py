@@ -1,10 +1,11 @@
-"""Pictures in A1111's bodies: base64 or `data:` addresses, never addresses to fetch."""
+"""Pictures in A1111's bodies: base64 or `data:` addresses. Other addresses were replaced where they may be fetched."""
 
 import base64
 import binascii
 from typing import Any
 
 from velesio.errors import BadRequest
+from velesio.http.fetching import OPTION
 from velesio.http.wire import bad_field
 
 
@@ -17,7 +18,11 @@ def decoded(value: Any, path: str) -> bytes:
     if not isinstance(value, str):
         raise bad_field(path, "expected a picture in base64")
     if value.startswith(("http://", "https://")):
-        raise BadRequest(f"Field '{path}': Requests not allowed; send the picture in base64", param=path)
+        raise BadRequest(
+            f"Field '{path}': Requests not allowed: nothing is fetched here; the operator may allow hosts with "
+            f"{OPTION}. Send the picture in base64",
+            param=path,
+        )
     text = value.partition(",")[2] if value.startswith("data:") else value
     try:
         file = base64.b64decode("".join(text.split()), validate=True)

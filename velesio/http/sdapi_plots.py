@@ -4,7 +4,7 @@ plot. Here they only say what each cell asks for; pure."""
 import itertools
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -43,6 +43,10 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the single pictures are in the answer as well."""
     parts: bool = False
     """Whether the single sheets are."""
+    paper: str = "#ffffff"
+    ink: str = "#000000"
+    form: Literal["png", "jpeg", "webp"] = "png"
+    quality: int = 100
 
 
 class Plot(NamedTuple):
@@ -225,7 +229,9 @@ def _limited(cells: Sequence[Cell], table: Table) -> Plot:
     return Plot(tuple(cells), table)
 
 
-def grid(count: int, margin: int = 0) -> Table:
-    """A table for pictures that belong to no script: as many rows as leave no gap, at most as many as columns."""
-    rows = next(rows for rows in range(int(count**0.5), 0, -1) if count % rows == 0)
-    return Table(columns=count // rows, rows=rows, margin=margin)
+def grid(count: int, *, rows: int = -1) -> Table:
+    """A table for pictures that belong to no script. Without a number of rows: as many as leave no gap, at most as
+    many as columns."""
+    if rows < 1:
+        rows = next(rows for rows in range(int(count**0.5), 0, -1) if count % rows == 0)
+    return Table(columns=-(-count // rows), rows=rows)

@@ -100,13 +100,25 @@ async def internal_progress(request: web.Request) -> web.Response:
     live, owner = request.app[GATEWAY].live, owner_of(request)
     found = live.of(owner, asked.id_task) if asked.id_task else []
     completed = not found and live.ended(owner, asked.id_task)
-    place = None
+    place = ""
     if found and not found[0].begun:
-        place = (await request.app[GATEWAY].queue.place(found[0].current.job_id)).position
+        place = await _place_of(request, found[0])
     return json_response(described(found[0] if found else None, asked, completed=completed, place=place))
 
 
-def described(running: Running | None, asked: Query, *, completed: bool, place: int | None) -> dict[str, Any]:
+async def _place_of(request: web.Request, running: Running) -> str:
+    """Of a request that waits, its number and how many wait with it; empty: nobody knows."""
+    gateway = request.app[GATEWAY]
+    current = running.current
+    found = await gateway.queue.place(current.job_id)
+    if found.position is None:
+        return ""
+    models = (await gateway.queue.status()).models
+    depth = sum(sum(each.waiting) for each in models if (each.capability, each.model) == ("image", current.model))
+    return f"{found.position + 1}/{max(depth, found.position + 1)}"
+
+
+def described(running: Running | None, asked: Query, *, completed: bool, place: str = "") -> dict[str, Any]:
     """The answer of `/internal/progress`. A preview's number is the step that it shows."""
     answer: dict[str, Any] = {
         "active": running is not None and running.begun,
@@ -121,7 +133,7 @@ def described(running: Running | None, asked: Query, *, completed: bool, place: 
     if running is None:
         return answer
     if not running.begun:
-        return answer | {"textinfo": "Waiting..." if place is None else f"In queue: {place + 1}"}
+        return answer | {"textinfo": f"In queue: {place}" if place else "Waiting..."}
     answer |= {"progress": running.progress, "eta": running.eta, "textinfo": None}
     number = running.current.done
     if asked.live_preview and running.preview and number != asked.id_live_preview:
@@ -152,7 +164,7 @@ ROUTES = [
 _BY_TASK = {"id_task": "only the request with this `force_task_id`"}
 
 
-_WAITING = described(None, Query("fox"), completed=True, place=None)
+_WAITING = described(None, Query("fox"), completed=True)
 
 API = (
     Operation(

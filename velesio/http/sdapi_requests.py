@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from velesio.errors import NotFound, Unsupported
-from velesio.http import sdapi_options, sdapi_plots, sdapi_redrawing, sdapi_scripts, sdapi_styles
+from velesio.http import sdapi_options, sdapi_plots, sdapi_redrawing, sdapi_scripts, sdapi_styles, sdapi_texts
 from velesio.http.fields import refuse
 from velesio.http.sdapi_defaults import DEFAULTS
 from velesio.http.sdapi_fields import BY_KIND, NEVER_NULL, NOT_TOLD, TOLD, Kind
@@ -18,7 +18,7 @@ from velesio.http.sdapi_styles import StylesByName
 from velesio.http.sdapi_values import read as read_values
 from velesio.http.wire import bad_field
 from velesio.jobs import Hires, Image, Inpaint, Solving, Variation
-from velesio.pictures import comments, infotext
+from velesio.pictures import comments
 
 _SEEDS = 4294967294
 """Seeds that are drawn lie below this."""
@@ -29,27 +29,6 @@ _TASK = re.compile(r"[ -~]{1,200}")
 _SAME = {"", "none", "use same sampler", "use same scheduler", "use same checkpoint"}
 _RESIZES: tuple[Literal["stretch", "crop", "fill", "latent"], ...] = ("stretch", "crop", "fill", "latent")
 _CONTENTS: tuple[Literal["fill", "original", "noise", "nothing"], ...] = ("fill", "original", "noise", "nothing")
-_TEXTS: Mapping[str, str] = {
-    "Steps": "steps", "Sampler": "sampler_name", "Schedule type": "scheduler", "CFG scale": "cfg_scale",
-    "Seed": "seed", "Size-1": "width", "Size-2": "height", "Variation seed": "subseed",
-    "Variation seed strength": "subseed_strength", "Seed resize from-1": "seed_resize_from_w",
-    "Seed resize from-2": "seed_resize_from_h", "Denoising strength": "denoising_strength", "Tiling": "tiling",
-    "Sigma churn": "s_churn", "Sigma tmin": "s_tmin", "Sigma tmax": "s_tmax", "Sigma noise": "s_noise",
-    "NGMS": "s_min_uncond", "Refiner": "refiner_checkpoint", "Refiner switch at": "refiner_switch_at",
-    "Eta": "eta", "Eta DDIM": "eta",
-    "Hires upscale": "hr_scale", "Hires steps": "hr_second_pass_steps", "Hires upscaler": "hr_upscaler",
-    "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y", "Hires sampler": "hr_sampler_name",
-    "Hires schedule type": "hr_scheduler", "Hires checkpoint": "hr_checkpoint_name", "Hires prompt": "hr_prompt",
-    "Hires negative prompt": "hr_negative_prompt",
-}  # fmt: skip
-"""Fields by the names that a picture's text has for them."""
-_TEXTS_OF_OPTIONS: Mapping[str, str] = {
-    "Model": sdapi_options.MODEL, "VAE": "sd_vae", "Clip skip": "CLIP_stop_at_last_layers", "Emphasis": "emphasis",
-    "RNG": "randn_source", "ENSD": "eta_noise_seed_delta", "Schedule min sigma": "sigma_min",
-    "Schedule max sigma": "sigma_max", "Schedule rho": "rho", "Noise multiplier": "initial_noise_multiplier",
-    "Discard penultimate sigma": "always_discard_next_to_last_sigma", "SGM noise multiplier": "sgm_noise_multiplier",
-    "Extra noise": "img2img_extra_noise", "Skip Early CFG": "skip_early_cond",
-}  # fmt: skip
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +61,7 @@ def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any], styles: 
         Unsupported: it asks for something that is not there.
     """
     fields = BY_KIND[kind]
-    raw, of_text = _filled(kind, raw)
+    raw, of_text = sdapi_texts.filled(kind, raw)
     refuse(raw, fields)
     values = read_values(raw, fields, NEVER_NULL)
     overrides = of_text | sdapi_options.overriding(values["override_settings"])
@@ -90,7 +69,8 @@ def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any], styles: 
     script = sdapi_scripts.selected(kind, values["script_name"])
     sheet: Table | None
     if script in {sdapi_plots.MATRIX, sdapi_plots.XYZ}:
-        cells, sheet = sdapi_plots.planned(kind, script, whole)
+        cells, table = sdapi_plots.planned(kind, script, whole)
+        sheet = msgspec.structs.replace(table, **sdapi_options.sheet_fields(whole.options))
         params = tuple(_image(kind, cell, "", styles or {}) for cell in cells)
     else:
         params = _rounds(_image(kind, whole, script, styles or {}), values["n_iter"])
@@ -109,7 +89,11 @@ def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any], styles: 
 def _grid(whole: Cell, count: int) -> Table | None:
     """A sheet of all pictures, where A1111 saves and gives one: `save_images`, and more than one picture."""
     wanted = whole.values["save_images"] and whole.options["return_grid"]
-    return sdapi_plots.grid(count) if wanted and count > 1 else None
+    if not wanted or count < 2:
+        return None
+    rows = whole.options["n_rows"] or whole.values["batch_size"]
+    table = sdapi_plots.grid(count, rows=min(rows, count))
+    return msgspec.structs.replace(table, **sdapi_options.sheet_fields(whole.options))
 
 
 def read_one(kind: Kind, raw: Mapping[str, Any]) -> Asked:
@@ -141,30 +125,13 @@ def settled(
     """A body that means to everybody, at any time, what it means now to the client that sent it."""
     found = {"lenient": lenient} | dict(raw)
     if isinstance(overrides := raw.get("override_settings"), dict | None):
-        found["override_settings"] = dict(stored) | _filled(kind, raw)[1] | (overrides or {})
+        found["override_settings"] = dict(stored) | sdapi_texts.filled(kind, raw)[1] | (overrides or {})
     if isinstance(names := raw.get("styles"), list):
         prompt, negative = (str(raw.get(name) or "") for name in ("prompt", "negative_prompt"))
         known = sdapi_styles.named([name for name in names if isinstance(name, str)], styles)
         found["prompt"], found["negative_prompt"] = sdapi_styles.applied(prompt, negative, known)
         found["styles"] = []
     return found
-
-
-def _filled(kind: Kind, raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The body with what the picture text in `infotext` says of fields that it does not have; options of that text."""
-    # An empty seed means any, which A1111's forms send.
-    given = {name: value for name, value in raw.items() if not (name in {"seed", "subseed"} and value == "")}
-    if not given.get("infotext"):
-        return given, {}
-    text = infotext.parse(str(given["infotext"]))
-    told = {"prompt": text.prompt, "negative_prompt": text.negative_prompt}
-    told |= {field: text.parameters[key] for key, field in _TEXTS.items() if key in text.parameters}
-    if kind == "txt2img" and ("Hires upscale" in text.parameters or "Hires resize-1" in text.parameters):
-        told["enable_hr"] = "true"
-    # What stands in texts for values of their own, as `Schedule type: Uniform`, is a name that fields know.
-    options = {key: text.parameters[name] for name, key in _TEXTS_OF_OPTIONS.items() if name in text.parameters}
-    known = BY_KIND[kind]
-    return {name: value for name, value in told.items() if name in known} | given, sdapi_options.checked(options)
 
 
 def _task(kind: Kind, asked: str | None) -> str:
@@ -215,14 +182,17 @@ def _image(kind: Kind, cell: Cell, script: str, styles: StylesByName) -> Image:
         solving=_solving(values, options),
         refiner=_other(values["refiner_checkpoint"]),
         refiner_at=0.8 if values["refiner_switch_at"] is None else values["refiner_switch_at"],
+        framing=sdapi_options.framing(options),
+        merging=sdapi_options.merging(options, kind),
+        untold=sdapi_options.untold(options),
         apply_tags=not values["disable_extra_networks"],
-        controls=sdapi_scripts.controls(values["alwayson_scripts"]),
+        controls=sdapi_scripts.controls(values["alwayson_scripts"], show=not options["control_net_no_detectmap"]),
         lenient=bool(values["lenient"]),
         preview_every=sdapi_options.preview_every(options),
         **given,
     )
     image = msgspec.structs.replace(image, **sdapi_redrawing.fields(script, values["script_args"]))
-    return _enlarged(image, values) if kind == "txt2img" else _redrawn(image, values, options)
+    return _enlarged(image, values, options) if kind == "txt2img" else _redrawn(image, values, options)
 
 
 def _side(values: Mapping[str, Any], name: str) -> int:
@@ -261,7 +231,7 @@ def _solving(values: Mapping[str, Any], options: Mapping[str, Any]) -> Solving:
     return Solving(**given)
 
 
-def _enlarged(image: Image, values: Mapping[str, Any]) -> Image:
+def _enlarged(image: Image, values: Mapping[str, Any], options: Mapping[str, Any]) -> Image:
     if not values["enable_hr"]:
         return image
     hires = Hires(
@@ -276,6 +246,7 @@ def _enlarged(image: Image, values: Mapping[str, Any]) -> Image:
         prompt=comments.without(values["hr_prompt"]),
         negative_prompt=comments.without(values["hr_negative_prompt"]),
         checkpoint=_other(values["hr_checkpoint_name"]),
+        merging=sdapi_options.merging(options, "hr"),
     )
     first = values["firstphase_width"], values["firstphase_height"]
     if any(side > 0 for side in first):
@@ -316,6 +287,9 @@ def _inpaint(values: Mapping[str, Any], options: Mapping[str, Any]) -> Inpaint:
         only_masked=values["inpaint_full_res"],
         padding=max(values["inpaint_full_res_padding"], 0),
         mask_weight=options["inpainting_mask_weight"],
+        overlay=options["overlay_inpaint"],
+        show=options["return_mask"],
+        show_inside=options["return_mask_composite"],
     )
 
 

@@ -1,11 +1,11 @@
 """Scripts of A1111 that are honoured: ControlNet's units, and by name those that a request may select."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from velesio.errors import Unprocessable
+from velesio.errors import Unprocessable, Unsupported
 from velesio.http import sdapi_redrawing
 from velesio.http.fields import Fields, of
 from velesio.http.sdapi_pictures import decoded
@@ -19,6 +19,10 @@ SELECTABLE: Mapping[str, tuple[str, ...]] = {
     "img2img": (*sdapi_redrawing.NAMES, MATRIX, XYZ),
 }
 ALWAYS_ON = (CONTROLNET,)
+_SUPERSEDED = {"refiner", "seed", "sampler", "comments", "extra options"}
+"""A1111's own, for whose arguments a request has fields: they say nothing over its API."""
+_OFF = {"soft inpainting", "hypertile"}
+"""A1111's own that are not here; their first argument says whether they are wanted."""
 _NONE = {"", "none"}
 
 
@@ -84,11 +88,12 @@ _PASSES: Mapping[str, Literal["both", "low", "high"]] = {
 }
 
 
-def controls(always_on: Mapping[str, Any]) -> tuple[Control, ...]:
-    """The units of ControlNet that are enabled.
+def controls(always_on: Mapping[str, Any], *, show: bool = True) -> tuple[Control, ...]:
+    """The units of ControlNet that are enabled. `show`: whether what preprocessors made may be in the answer.
 
     Raises:
         Unprocessable: a script that there is not, a unit that cannot be read.
+        Unsupported: a script of A1111's own that is not here.
     """
     found: list[Control] = []
     for name, script in always_on.items():
@@ -98,11 +103,25 @@ def controls(always_on: Mapping[str, Any]) -> tuple[Control, ...]:
         if name.lower() == CONTROLNET:
             units = [(number, each) for number, each in enumerate(args) if isinstance(each, dict)]
             found += [control for number, each in units if (control := _control(each, number)) is not None]
-        elif name.lower() in {each for kind in SELECTABLE.values() for each in kind}:
-            raise Unprocessable("Cannot have a selectable script in the always on scripts params")
-        elif args:
-            raise Unprocessable(f"always on script {name} not found; there is {', '.join(ALWAYS_ON)}")
-    return tuple(found)
+        elif name.lower() not in _SUPERSEDED:
+            _check_absent(name, args)
+    return tuple(found if show else (msgspec.structs.replace(each, show=False) for each in found))
+
+
+def _check_absent(name: str, args: Sequence[Any]) -> None:
+    """Nothing, if a script that is not there is asked for nothing.
+
+    Raises:
+        Unprocessable, Unsupported: it is.
+    """
+    if name.lower() in {each for kind in SELECTABLE.values() for each in kind}:
+        raise Unprocessable("Cannot have a selectable script in the always on scripts params")
+    if name.lower() in _OFF and args and args[0]:
+        raise Unsupported(
+            f"{name} is not supported; send it with false as its first argument", param="alwayson_scripts"
+        )
+    if args and name.lower() not in _OFF:
+        raise Unprocessable(f"always on script {name} not found; there is {', '.join(ALWAYS_ON)}")
 
 
 def _control(raw: Mapping[str, Any], number: int) -> Control | None:

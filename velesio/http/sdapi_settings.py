@@ -4,9 +4,9 @@ from typing import Any
 
 from aiohttp import web
 
-from velesio.errors import ModelNotFound, NoWorker, Unavailable, Unprocessable
+from velesio.errors import ModelNotFound, NoWorker, Unavailable, Unprocessable, Unsupported
 from velesio.http import loading, sdapi_options
-from velesio.http.operations import OF_EVERY_ROUTE, Operation
+from velesio.http.operations import OF_EVERY_ROUTE, Group, Operation
 from velesio.http.sdapi import body_of, find_image_model, image_cards, keep_options, options_of
 from velesio.http.sdapi_defaults import DEFAULTS
 from velesio.http.sdapi_models import meant, title
@@ -62,6 +62,9 @@ ROUTES = [
     *(web.post(path, refresh) for path in _REFRESHED),
 ]
 
+_IDLE = Group(
+    "Options that change nothing", sdapi_options.IDLE, "They are stored and told again; the note is the reason."
+)
 _OF_A_MODEL = (*OF_EVERY_ROUTE, ModelNotFound, NoWorker, Unavailable)
 
 API = (
@@ -79,13 +82,14 @@ API = (
         method="POST",
         paths=(_OPTIONS,),
         summary="Sets options of the key, for its requests from now on, for 30 days after the last change.",
-        notes=f"A1111's other options are stored and told again. A value has {sdapi_options.LONGEST} bytes at most; an "
-        "unknown name is refused. Choosing a model loads nothing yet.",
-        fields=sdapi_options.HONOURED,
+        notes=f"A value has {sdapi_options.LONGEST} bytes at most; an unknown name is refused. Choosing a model loads "
+        "nothing yet.",
+        fields={**sdapi_options.HONOURED, **sdapi_options.REFUSED},
+        groups=(_IDLE,),
         example={"sd_model_checkpoint": "dreams.safetensors", "CLIP_stop_at_last_layers": 2},
         answer=lambda: None,
         answers=Any,
-        errors=(*_OF_A_MODEL, Unprocessable),
+        errors=(*_OF_A_MODEL, Unprocessable, Unsupported),
     ),
     Operation(
         method="POST",

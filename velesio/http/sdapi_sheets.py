@@ -1,11 +1,13 @@
-"""Sheets: pictures of one request as a table, put together by a worker."""
+"""Sheets: pictures of one request as a table, put together by a worker. Their request was charged, they are not."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
 from velesio.errors import VelesioError
-from velesio.http.dispatch import ask
+from velesio.http.dispatch import answers_to, checked, jobs_of
+from velesio.http.limits import ADMISSION, Admission
 from velesio.http.sdapi_answers import Drawn, Sheets
 from velesio.http.sdapi_plots import Table
 from velesio.jobs import ImageResult, Sheet
@@ -23,7 +25,7 @@ async def made(request: web.Request, model: str, table: Table, drawn: Sequence[D
         ]
         if table.sheets == 1:
             return Sheets((parts[0],))
-        beside = Sheet(pictures=tuple(parts), columns=table.sheets, margin=table.margin, over=table.above)
+        beside = _looking(table, pictures=tuple(parts), columns=table.sheets, over=table.above)
         whole = await _sheet(request, model, beside)
     except VelesioError as error:
         return Sheets(note=f"there is no sheet of all pictures: {error.message}")
@@ -31,8 +33,12 @@ async def made(request: web.Request, model: str, table: Table, drawn: Sequence[D
 
 
 def _of(table: Table, pictures: Sequence[bytes]) -> Sheet:
+    return _looking(table, pictures=tuple(pictures), columns=table.columns, over=table.over, beside=table.beside)
+
+
+def _looking(table: Table, **fields: Any) -> Sheet:
     return Sheet(
-        pictures=tuple(pictures), columns=table.columns, margin=table.margin, over=table.over, beside=table.beside
+        margin=table.margin, paper=table.paper, ink=table.ink, form=table.form, quality=table.quality, **fields
     )
 
 
@@ -42,5 +48,10 @@ def _padded(each: Drawn) -> list[bytes]:
 
 
 async def _sheet(request: web.Request, model: str, sheet: Sheet) -> bytes:
-    result = await ask(request, model, sheet, ImageResult)
-    return result.pictures[0]
+    (job,) = jobs_of(request, model, [sheet], stream=False)
+    request[ADMISSION] = Admission.within(request, job)
+    try:
+        async with answers_to(request, [job]) as answers:
+            return checked(await answers.only(), ImageResult).pictures[0]
+    finally:
+        del request[ADMISSION]

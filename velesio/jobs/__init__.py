@@ -7,7 +7,19 @@ add fields; events as arrays, since one is sent for each token. New fields go to
 
 from velesio.jobs.asides import Aside, Detokenize, Embed, Render, Rerank, Slots, Tokenize
 from velesio.jobs.events import Cancelled, Completed, Delta, Event, Failed, Final, Preview, Progress, Started, is_final
-from velesio.jobs.image import Adapter, Control, Hires, Image, Inpaint, Loopback, Mosaic, Outpaint, Solving, Variation
+from velesio.jobs.image import (
+    Adapter,
+    Control,
+    Framing,
+    Hires,
+    Image,
+    Inpaint,
+    Loopback,
+    Mosaic,
+    Outpaint,
+    Solving,
+    Variation,
+)
 from velesio.jobs.image_asides import Detect, Enlarge, ImageAside, Sheet
 from velesio.jobs.job import Capability, Job, JobState, Params, Priority, born, keep_alive_of, new_id
 from velesio.jobs.results import (
@@ -49,6 +61,7 @@ __all__ = [
     "Event",
     "Failed",
     "Final",
+    "Framing",
     "Grammar",
     "Hires",
     "Image",

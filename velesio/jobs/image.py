@@ -36,6 +36,12 @@ class Inpaint(msgspec.Struct, frozen=True, omit_defaults=True):
     """Pixels around the masked part that are drawn with it."""
     mask_weight: float = 1.0
     """For models made for inpainting: how much of the original they are not shown under the mask."""
+    overlay: bool = True
+    """Whether the given picture's pixels are put back where nothing was made anew."""
+    show: bool = False
+    """Whether the mask, as it was used, is among the result's masks."""
+    show_inside: bool = False
+    """The same of what was made, transparent where the given picture shows."""
 
 
 class Outpaint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,6 +99,8 @@ class Hires(msgspec.Struct, frozen=True, omit_defaults=True):
     negative_prompt: str = ""
     checkpoint: str = ""
     cfg: float = 0.0
+    merging: float = 0.0
+    """As of `Image`, which has no say here."""
 
 
 class Control(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -146,6 +154,8 @@ class Solving(msgspec.Struct, frozen=True, omit_defaults=True):
     s_noise: float = 1.0
     s_min_uncond: float = 0.0
     """Below this noise level every second step leaves the negative prompt out."""
+    s_min_uncond_all: bool = False
+    """Below it every step does."""
     skip_early_cond: float = 0.0
     """Part of the steps, from the begin, that leave the negative prompt out."""
     sigma_min: float = 0.0
@@ -158,9 +168,30 @@ class Solving(msgspec.Struct, frozen=True, omit_defaults=True):
     uni_pc_variant: Literal["bh1", "bh2"] = "bh1"
     uni_pc_order: int = 3
     uni_pc_lower_order_final: bool = True
+    uni_pc_skip: Literal["time_uniform", "time_quadratic", "logSNR"] = "time_uniform"
+    """How UniPC's own schedule lies in time."""
     zero_terminal_snr: bool = False
+    """Whether the model's noise levels are changed so that the last one is nothing but noise."""
+    half_alphas: bool = False
+    """Whether the shares of signal that its levels mean are rounded to half precision."""
+    whole_timesteps: bool = False
+    """Whether a noise level is told to the UNet as the nearest whole timestep."""
+    old_karras: bool = False
+    """Whether the schedule Karras runs from 10 to 0.1, as A1111's first form of it did."""
     seed_delta: int = 0
     """Added to the seed of noise that samplers draw while they work."""
+
+
+class Framing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What Stable Diffusion XL is told of a picture besides its size."""
+
+    top: int = 0
+    """Pixels that it is said to have been cut by, above."""
+    left: int = 0
+    good: float = 6.0
+    """The rating that a refiner is told for the prompt."""
+    bad: float = 2.5
+    """The one for the negative prompt."""
 
 
 class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
@@ -185,9 +216,16 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     solving: Solving = Solving()
     clip_skip: int = 1
     """Last layers of the text encoder that are left out, counted from 1: all are used."""
+    clip_skip_xl: bool = False
+    """Whether that moves the first text encoder of Stable Diffusion XL, too."""
     emphasis: Literal["original", "no_norm", "ignore", "none"] = "original"
     comma_backtrack: int = 20
     """Tokens after a comma that move to the next chunk with what follows."""
+    old_edits: bool = False
+    """Whether edits in prompts are timed as before A1111 1.6: numbers below 1 are parts of each pass by itself."""
+    framing: Framing = Framing()
+    merging: float = 0.0
+    """The part of the UNet's tokens that are merged with others like them while it attends to itself, 0 to 0.9."""
     tiling: bool = False
     """Whether the picture's edges fit together."""
     init: tuple[bytes, ...] = ()
@@ -196,6 +234,10 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     """How much of `init` is drawn anew, 0 to 1."""
     resize: Literal["stretch", "crop", "fill", "latent"] = "stretch"
     """How `init` comes to the size that was asked for."""
+    upscaler: str = ""
+    """What enlarges `init` where it is smaller than that; empty or "None": Lanczos."""
+    background: str = "#ffffff"
+    """What is behind the transparent parts of `init`: a colour as `#rrggbb`, or its name in CSS."""
     exact_steps: bool = False
     """Whether `init` gets all of `steps` instead of its share of them."""
     noise_multiplier: float = 1.0
@@ -211,7 +253,11 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     refiner: str = ""
     """A checkpoint that takes over."""
     refiner_at: float = 0.8
-    """The part of the steps after which it does."""
+    """The part after which it does: of the noise's times."""
+    refiner_by_steps: bool = False
+    """Whether it is a part of the steps."""
+    refiner_passes: Literal["first", "second", "both"] = "second"
+    """In which passes of a picture with `hires` it does."""
     controls: tuple[Control, ...] = ()
     adapters: tuple[Adapter, ...] = ()
     """LoRAs besides those that tags in the prompt name."""
@@ -219,20 +265,35 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag="image"):
     """Whether adapter tags in the prompt are obeyed; else they are only taken out."""
     vae: str = ""
     """A file of `vae/`; empty or "Automatic": the one beside the checkpoint, else its own; "None": its own."""
+    encode_by: Literal["vae", "tiny"] = "vae"
+    """tiny: a small autoencoder of `taesd/`, which is quick and less exact."""
+    decode_by: Literal["vae", "tiny"] = "vae"
+    tile: int = 192
+    """Pixels of the parts in which networks that enlarge are shown a picture; 0: as a whole."""
+    overlap: int = 8
+    """Pixels that these share."""
     noise_source: Literal["", "cpu", "nv"] = ""
     """Which generator the seeds mean; nv: that of NVIDIA GPUs, on any device; empty: the model's option."""
     alone: bool = False
     """Whether its steps are never shared with other jobs' (bit for bit the same each time)."""
     preview_every: int = 0
     """Steps after which a preview is sent, where events are wanted; 0: none."""
+    preview_by: Literal["matrix", "tiny", "vae"] = "matrix"
+    """matrix: a rough picture that costs nothing. tiny: where `taesd/` has nothing for the model, as matrix."""
+    preview_form: Literal["png", "jpeg", "webp", ""] = ""
+    """Of previews' files; empty: as `form`."""
     extra: dict[str, str] = {}
     """Further lines for the text that is written into the pictures."""
     original_prompt: str = ""
     """The prompt for that text, where it differs from what the model is told."""
     form: Literal["png", "jpeg", "webp"] = "png"
-    """Of the files that are made, previews included."""
+    """Of the files that are made."""
     quality: int = 100
     """Of JPEG and WebP files, 0 to 100."""
+    lossless: bool = False
+    """Whether WebP files lose nothing."""
+    untold: tuple[str, ...] = ()
+    """Names of facts that the pictures' text leaves out; "*": there is none in the files."""
     lenient: bool = False
     """Whether unknown samplers and schedules are passed over with a note instead of refused."""
 

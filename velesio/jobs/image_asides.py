@@ -1,5 +1,7 @@
 """Params of jobs that make pictures of given ones, beside those that draw."""
 
+from typing import Literal
+
 import msgspec
 
 
@@ -52,6 +54,13 @@ class Sheet(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="
     """Titles of the columns."""
     beside: tuple[str, ...] = ()
     """Titles of the rows."""
+    paper: str = "#ffffff"
+    """Colours as `#rrggbb`, or their names in CSS."""
+    ink: str = "#000000"
+    form: Literal["png", "jpeg", "webp"] = "png"
+    """Of the file."""
+    quality: int = 100
+    """Of JPEG and WebP files, 0 to 100."""
 
 
 ImageAside = Enlarge | Detect | Sheet

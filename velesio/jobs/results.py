@@ -97,6 +97,8 @@ class ImageResult(msgspec.Struct, frozen=True, array_like=True, tag=1):
     notes: tuple[str, ...] = ()
     """What was done otherwise than asked, in words."""
     prompt_tokens: int = 0
+    masks: tuple[bytes, ...] = ()
+    """PNG files, where they are wanted: of each picture its mask, and what was made inside of it."""
 
 
 class PromptResult(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -23,7 +23,7 @@ from velesio.backends.diffusion.device import Device
 from velesio.backends.diffusion.options import Options
 from velesio.backends.diffusion.text_encoder import TextEncoder, TextShape
 from velesio.errors import ConfigError, ModelLoadFailed
-from velesio.jobs import Completed, Image
+from velesio.jobs import Completed, Framing, Image
 
 SD1_UNET = {
     "in_channels": 4,
@@ -234,6 +234,13 @@ def test_a_tiny_xl_checkpoint_draws(tmp_path: Path) -> None:
     assert (context.states.shape, context.pooled.shape) == ((77, 64), (16,))
     assert not nothing.states.any()
     assert not nothing.pooled.any()
+    [early] = conditioner.contexts(["a fox"], Style(clip_skip=2))
+    [moved] = conditioner.contexts(["a fox"], Style(clip_skip=1, clip_skip_xl=True))
+    assert torch.equal(early.states, context.states)  # an encoder of XL's has its own layer, unless it is asked for
+    assert not torch.allclose(moved.states[:, :32], context.states[:, :32])
+    assert torch.equal(moved.states[:, 32:], context.states[:, 32:])
+    assert (studio.picture("a fox", framing=Framing(top=32)) != studio.picture("a fox")).any()
+    assert (studio.picture("a fox", framing=Framing(left=32)) != studio.picture("a fox")).any()
     works = [studio.start(Image("a fox", steps=4, seed=3)), studio.start(Image("an owl", steps=6, seed=4))]
     alone = studio.result("a fox", steps=4)
     assert tiny.difference(studio.finish(*works)[0].result.pictures[0], alone.pictures[0]) <= 1

@@ -10,7 +10,7 @@ from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
 from tests.backends.diffusion.conftest import Studio, found
-from velesio.jobs import Hires, Image, Inpaint, Loopback, Mosaic, Outpaint, Variation
+from velesio.jobs import Hires, Image, Inpaint, Loopback, Mosaic, Outpaint, Solving, Variation
 from velesio.pictures import infotext, picture_text
 
 
@@ -218,6 +218,104 @@ def test_a_refiner_takes_over(studio: Studio) -> None:
     assert (studio.picture(refiner="other", refiner_at=1.0) == plain).all()
     early, late = (np.abs(studio.picture(refiner="other", refiner_at=at) - plain).mean() for at in (0.2, 0.9))
     assert early > late >= 0
+
+
+def test_a_refiner_takes_over_by_steps(studio: Studio) -> None:
+    """At half of the steps, which is not half of the noise's times where the schedule is no even one."""
+    fields: dict[str, Any] = {"refiner": "other", "steps": 4, "sampler": "DPM++ 2M Karras"}
+    by_noise, by_steps = (studio.result(**fields, refiner_at=0.5, refiner_by_steps=each) for each in (False, True))
+    assert tiny.difference(by_noise.pictures[0], by_steps.pictures[0]) > 0
+    assert "Refiner switch by sampling steps: True" in by_steps.infotexts[0]
+    whole = studio.picture(**fields, refiner_at=0.0, refiner_by_steps=True)
+    assert (whole == studio.picture(**fields, refiner_at=0.0)).all()
+
+
+def test_in_which_pass_a_refiner_takes_over(studio: Studio) -> None:
+    """The second one by itself, the first one, or both: four pictures with the one that has none."""
+    fields: dict[str, Any] = {"hires": Hires(1.5, denoising=0.5), "refiner_at": 0.2}
+    passes = ("first", "second", "both")
+    made = [
+        studio.picture(**fields),
+        *(studio.picture(**fields, refiner="other", refiner_passes=one) for one in passes),
+    ]
+    for number, one in enumerate(made):
+        assert all((one != other).any() for other in made[number + 1 :])
+    assert (studio.picture(**fields, refiner="other") == made[2]).all()
+    lone = studio.picture(refiner="other", refiner_at=0.2)
+    assert (studio.picture(refiner="other", refiner_at=0.2, refiner_passes="first") == lone).all()
+
+
+SOLVING = [
+    ("Euler", Solving(s_min_uncond=20.0), Solving(s_min_uncond=20.0, s_min_uncond_all=True)),
+    ("UniPC", Solving(), Solving(uni_pc_skip="time_quadratic")),
+    ("UniPC", Solving(), Solving(uni_pc_skip="logSNR")),
+    ("Euler", Solving(), Solving(zero_terminal_snr=True)),
+    ("Euler", Solving(), Solving(half_alphas=True)),
+    ("DPM++ 2M", Solving(), Solving(whole_timesteps=True)),
+    ("DPM++ 2M", Solving(), Solving(old_karras=True)),
+    ("Euler Beta", Solving(), Solving(beta_alpha=0.9)),
+    ("Euler Beta", Solving(), Solving(beta_beta=0.9)),
+    ("UniPC", Solving(), Solving(uni_pc_order=1)),
+]
+
+
+@pytest.mark.parametrize(("sampler", "one", "other"), SOLVING)
+def test_what_is_turned_in_solvers_shows(studio: Studio, sampler: str, one: Solving, other: Solving) -> None:
+    """In what the model is asked, so that the picture is another one."""
+    plain, turned = (_steps(studio, sampler=sampler, solving=each) for each in (one, other))
+    assert plain != turned
+
+
+def test_the_old_schedule_is_karras_alone(studio: Studio) -> None:
+    """Others run as they do."""
+    plain, turned = (_steps(studio, solving=each) for each in (Solving(), Solving(old_karras=True)))
+    assert plain == turned
+
+
+def _steps(studio: Studio, **fields: Any) -> list[tuple[float, ...]]:
+    """Noise and time of each row of each call that draws a picture."""
+    seen: list[tuple[float, ...]] = []
+    networks = studio.engine._models.own
+    whole = networks.predict
+
+    def predict(rows: Any, **more: Any) -> Any:
+        seen.append(tuple(value for row in rows for value in (row.sigma, row.time)))
+        return whole(rows, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "predict", predict)
+        studio.result(**({"steps": 6} | fields))
+    return seen
+
+
+def test_old_timing_of_edits_counts_in_the_second_pass(studio: Studio) -> None:
+    """A fraction is one of each pass: the second one has the edit, too."""
+    asked: dict[str, Any] = {"prompt": "a [fox:owl:0.5]", "hires": Hires(1.5, denoising=0.6)}
+    now, before = (studio.result(**asked, old_edits=each) for each in (False, True))
+    assert tiny.difference(now.pictures[0], before.pictures[0]) > 0
+    assert "Old prompt editing timelines: True" in before.infotexts[0]
+
+
+def test_facts_that_are_not_told(studio: Studio) -> None:
+    """They are left out by name; with all of them left out a file has no text, but the result has."""
+    found = studio.result(untold=("Model", "Version"))
+    assert picture_text.read(found.pictures[0]).info == found.infotexts[0]
+    assert not {"Model", "Version"} & infotext.parse(found.infotexts[0]).parameters.keys()
+    assert "Model hash" in infotext.parse(found.infotexts[0]).parameters
+    bare = studio.result(untold=("*",))
+    assert picture_text.read(bare.pictures[0]).info == ""
+    assert "Model" in infotext.parse(bare.infotexts[0]).parameters
+
+
+def test_webp_files_may_lose_nothing(studio: Studio) -> None:
+    """The same pixels as of a PNG, and more bytes than of one that loses some."""
+    png, exact, rough = (
+        studio.result(form=form, quality=50, lossless=lossless).pictures[0]
+        for form, lossless in (("png", False), ("webp", True), ("webp", False))
+    )
+    assert exact[8:12] == rough[8:12] == b"WEBP"
+    assert tiny.difference(png, exact) == 0
+    assert tiny.difference(png, rough) > 0
 
 
 def test_picture_i_has_seed_plus_i(studio: Studio) -> None:

@@ -149,3 +149,10 @@ def test_brackets_count_down_to_a_depth() -> None:
     assert [part.text for part in parts(inner + inner)] == ["aa"]
     assert parts(inner)[0].weight == pytest.approx(MORE**MAX_DEPTH)
     assert parts(f"({inner})")[0] == Part("(a)", parts(inner)[0].weight)
+
+
+def test_edits_as_they_were_timed_before() -> None:
+    """A number below 1 is a part of each pass, any other a step; decimal points and earlier passes do not count."""
+    for text, turns in (("[a:b:0.5]", 2), ("[a:b:1.0]", 1), ("[a:b:3.5]", 3), ("[a:b:2]", 2)):
+        for before in (0, 4):
+            assert spans(text, 4, before=before, old=True) == (Span(turns, "a"), Span(4, "b"))

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from velesio.backends.diffusion.beta_function import probability, quantile
 from velesio.backends.diffusion.samplers import SAMPLERS, choose
-from velesio.backends.diffusion.schedules import SCHEDULES, Bounds, Levels, consistency, levels_of, timesteps
+from velesio.backends.diffusion.schedules import (
+    SCHEDULES,
+    Bounds,
+    Levels,
+    changed,
+    consistency,
+    levels_of,
+    linspace,
+    timesteps,
+    unified,
+)
 from velesio.errors import BadRequest
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
@@ -152,3 +162,24 @@ def test_the_penultimate_level_is_dropped_where_it_belongs() -> None:
     whole = made("karras", 11)
     assert choose("DPM2").levels(LEVELS, 10, Bounds()) == [*whole[:-2], 0.0]
     assert choose("DPM++ 2M").levels(LEVELS, 10, Bounds(), drop_penultimate=True) == [*whole[:-2], 0.0]
+
+
+def test_levels_changed_by_a_request() -> None:
+    """Half precision moves them a little; a last level of nothing but noise is that of a model made so."""
+    halved = changed(LEVELS, half_alphas=True)
+    assert halved.sigmas != LEVELS.sigmas
+    assert halved.sigmas == pytest.approx(LEVELS.sigmas, rel=0.06)
+    terminal = changed(LEVELS, zero_terminal=True)
+    assert terminal.sigmas == pytest.approx(levels_of(zero_terminal=True).sigmas, rel=1e-6)
+    assert changed(LEVELS).sigmas == pytest.approx(LEVELS.sigmas)
+
+
+def test_unipcs_own_schedules() -> None:
+    """Equal distances in time's root, or in the logarithm; both from the first level to the last."""
+    plain, root, log = (unified(LEVELS, 5, Bounds(skip=skip)) for skip in ("time_uniform", "time_quadratic", "logSNR"))
+    assert plain == timesteps(LEVELS, 5, Bounds())
+    for found in (root, log):
+        assert (len(found), found[0], found[-1]) == (6, pytest.approx(LEVELS.largest), pytest.approx(LEVELS.smallest))
+    roots = [math.sqrt(LEVELS.timestep(level)) for level in root]
+    assert roots == pytest.approx(linspace(roots[0], 0, 6), abs=1e-6)
+    assert [after / before for before, after in pairwise(log)] == pytest.approx([log[1] / log[0]] * 5)

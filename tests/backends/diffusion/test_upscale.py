@@ -1,12 +1,18 @@
 """Upscalers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from velesio.backends.diffusion import esrgan, upscale
-from velesio.errors import BadRequest, ModelLoadFailed
+from velesio.backends.diffusion.device import Device
+from velesio.backends.diffusion.options import Options
+from velesio.errors import BadRequest, JobFailed, ModelLoadFailed
+
+CPU = Device(Options(device="cpu"))
 
 
 def picture(height: int = 24, width: int = 40) -> np.ndarray:
@@ -53,7 +59,7 @@ def test_dense_networks_load_from_all_their_names(tmp_path, names):
     save_file(
         {name: tensor.clone() for name, tensor in names(network.state_dict()).items()}, tmp_path / "x4.safetensors"
     )
-    model = upscale.load(tmp_path / "x4.safetensors")
+    model = upscale.load(tmp_path / "x4.safetensors", CPU)
     assert (model.name, model.scale, model.multiple) == ("x4", 4, 1)
     shown = torch.rand(1, 3, 8, 12)
     assert torch.equal(model.run(shown), network(shown))
@@ -68,7 +74,7 @@ def test_folded_dense_and_compact_networks_tell_their_scale(tmp_path):
         save_file(
             {key: tensor.clone() for key, tensor in network.state_dict().items()}, tmp_path / f"{name}.safetensors"
         )
-        model = upscale.load(tmp_path / f"{name}.safetensors")
+        model = upscale.load(tmp_path / f"{name}.safetensors", CPU)
         assert (model.scale, model.multiple) == (scale, multiple)
         assert upscale.upscaled(picture(7, 9), 9 * scale, 7 * scale, model).shape == (7 * scale, 9 * scale, 3)
 
@@ -130,12 +136,12 @@ def test_pickles_need_permission_and_may_hold_tensors_only(tmp_path):
     network = dense()
     torch.save({"params_ema": network.state_dict()}, tmp_path / "x4.pth")
     with pytest.raises(ModelLoadFailed, match="pickle"):
-        upscale.load(tmp_path / "x4.pth")
-    assert upscale.load(tmp_path / "x4.pth", allow_pickle=True).scale == 4
+        upscale.load(tmp_path / "x4.pth", CPU)
+    assert upscale.load(tmp_path / "x4.pth", CPU, allow_pickle=True).scale == 4
     proof = tmp_path / "proof"
     (tmp_path / "evil.pth").write_bytes(f"cos\nsystem\n(S'touch {proof}'\ntR.".encode())
     with pytest.raises(ModelLoadFailed, match="evil"):
-        upscale.load(tmp_path / "evil.pth", allow_pickle=True)
+        upscale.load(tmp_path / "evil.pth", CPU, allow_pickle=True)
     assert not proof.exists()
 
 
@@ -149,4 +155,32 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path):
     save_file({"a.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     for name, reason in (("cut", "whole"), ("part", "rdb2"), ("other", "upscalers")):
         with pytest.raises(ModelLoadFailed, match=reason):
-            upscale.load(tmp_path / f"{name}.safetensors")
+            upscale.load(tmp_path / f"{name}.safetensors", CPU)
+
+
+def test_networks_are_where_their_device_says(tmp_path: Path) -> None:
+    """A network computes in its device's numbers; where half precision overflows, in float32 from then on."""
+    network = esrgan.Compact(features=8, layers=2, scale=2, channels=3)
+    save_file({name: tensor.clone() for name, tensor in network.state_dict().items()}, tmp_path / "x2.safetensors")
+    half = Device(Options(device="cpu", dtype="bfloat16"))
+    seen = torch.rand(1, 3, 8, 8)
+    exact, rough = (upscale.load(tmp_path / "x2.safetensors", device).run(seen) for device in (CPU, half))
+    assert (exact.dtype, rough.dtype) == (torch.float32, torch.float32)
+    assert 0 < (exact - rough).abs().max() < 0.05
+    wide = {name: tensor * 300 for name, tensor in network.state_dict().items()}
+    save_file(wide, tmp_path / "wide.safetensors")
+    narrow = Device(Options(device="cpu", dtype="float16"))
+    found = upscale.load(tmp_path / "wide.safetensors", narrow).run(seen * 10000)
+    assert torch.isfinite(found).all()
+    save_file({name: tensor * float("nan") for name, tensor in wide.items()}, tmp_path / "none.safetensors")
+    with pytest.raises(JobFailed, match="no valid numbers"):
+        upscale.load(tmp_path / "none.safetensors", CPU).run(seen)
+
+
+def test_where_latents_cannot_be_enlarged_their_modes_are_not_near() -> None:
+    """They are not among the nearest names, and are refused by what they are."""
+    with pytest.raises(BadRequest, match="Lanczos") as refused:
+        upscale.found("Lantcos", [], latent=False)
+    assert "Latent" not in refused.value.message
+    with pytest.raises(BadRequest, match="enlarges latents"):
+        upscale.found("latent (bicubic)", [], latent=False)

@@ -41,7 +41,7 @@ def _predictions(models: Models, calls: Sequence[Predict]) -> list[Tensor]:
     networks = models.networks(setting.checkpoint)
     rows = [row for call in calls for row in call.rows]
     residuals = _residuals(models, networks, calls) if calls[0].steered else None
-    found = networks.predict(rows, tiling=setting.tiling, residuals=residuals)
+    found = networks.predict(rows, tiling=setting.tiling, merging=setting.merging, residuals=residuals)
     return list(torch.split(found, [len(call.rows) for call in calls]))
 
 

@@ -110,7 +110,9 @@ def _detect(params: Detect, _models: Models, _options: Options) -> Path:
 def _sheet(params: Sheet, _models: Models, options: Options) -> Path:
     image = sheet.arranged(params, options.max_enlarged)
     yield
-    return ImageResult((canvas.png(image),), width=image.width, height=image.height)
+    return ImageResult(
+        (canvas.encoded(image, "", params.form, params.quality),), width=image.width, height=image.height
+    )
 
 
 _PATHS: Mapping[type, Callable[[Any, Models, Options], Path]] = {Enlarge: _enlarge, Detect: _detect, Sheet: _sheet}

@@ -67,6 +67,11 @@ class Blueprint(NamedTuple):
         return int(self.vae.config["latent_channels"])
 
     @property
+    def attends_at_first(self) -> bool:
+        """Whether the UNet has attention at the size of its latents."""
+        return "Attn" in self.unet.config["down_block_types"][0]
+
+    @property
     def inpaints(self) -> bool:
         """Whether the UNet is shown a mask and what is around it."""
         return int(self.unet.config.get("in_channels", 4)) == 2 * self.channels + 1

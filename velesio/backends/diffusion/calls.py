@@ -7,6 +7,9 @@ from torch import Tensor
 from velesio.backends.diffusion.conditioning import Style
 from velesio.backends.diffusion.networks import Row
 
+SMALL = "<small>"
+"""In place of a VAE's name: the TAESD of the checkpoint."""
+
 
 class Applied(NamedTuple):
     """An adapter at work."""
@@ -23,7 +26,9 @@ class Setting(NamedTuple):
     """Empty: the engine's own."""
     adapters: tuple[Applied, ...] = ()
     vae: str = ""
+    """A name, or `SMALL`."""
     tiling: bool = False
+    merging: float = 0.0
     owner: str = ""
     """The job that shares calls with no other; empty: it does."""
 

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageColor, UnidentifiedImageError
 from torch import Tensor
 
 from velesio.backends.diffusion.masks import Picture
@@ -15,6 +15,7 @@ from velesio.pictures import picture_text
 
 Plane = NDArray[np.float32]
 
+WHITE = "#ffffff"
 _KINDS = ("PNG", "JPEG", "WEBP")
 _MOST_PIXELS = 64 << 20
 """Of a picture that is given; a file says it before anything is unpacked."""
@@ -44,18 +45,34 @@ def read(file: bytes, param: str) -> Image.Image:
         raise BadRequest(f"this is no whole picture file{kind}", param=param) from None
 
 
-def on_background(picture: Image.Image, colour: str = "#ffffff") -> Image.Image:
-    """The picture without transparency."""
+def on_background(picture: Image.Image, colour: str = WHITE) -> Image.Image:
+    """The picture without transparency.
+
+    Raises:
+        BadRequest: if there is no such colour.
+    """
     if picture.mode != "RGBA":
         return picture.convert("RGB")
-    ground = Image.new("RGB", picture.size, colour)
+    ground = Image.new("RGB", picture.size, rgb(colour, "background"))
     ground.paste(picture, mask=picture.getchannel("A"))
     return ground
 
 
-def array_of(picture: Image.Image) -> Picture:
-    """Its pixels, on white where it is transparent."""
-    return np.asarray(on_background(picture))
+def rgb(colour: str, param: str) -> tuple[int, ...]:
+    """The numbers that a colour means.
+
+    Raises:
+        BadRequest: if there is no such colour; `param` names the field.
+    """
+    try:
+        return ImageColor.getrgb(colour)[:3]
+    except ValueError:
+        raise BadRequest(f"there is no colour {colour!r}; expected one like #ffffff or white", param=param) from None
+
+
+def array_of(picture: Image.Image, colour: str = WHITE) -> Picture:
+    """Its pixels, on a colour where it is transparent."""
+    return np.asarray(on_background(picture, colour))
 
 
 def of_array(pixels: Picture) -> Image.Image:
@@ -81,13 +98,15 @@ def png(image: Image.Image, text: str = "") -> bytes:
     return picture_text.png_with(out.getvalue(), {picture_text.KEY: text}) if text else out.getvalue()
 
 
-def encoded(image: Image.Image, text: str, form: str, quality: int) -> bytes:
+def encoded(image: Image.Image, text: str, form: str, quality: int, *, lossless: bool = False) -> bytes:
     """A file of a kind, with a text that says how it was made, unless that is too long for a JPEG's head."""
     if form == "png":
         return png(image, text)
     comment = picture_text.user_comment(text) if text else b""
     out = io.BytesIO()
-    image.save(out, form.upper(), quality=quality, exif=comment if len(comment) <= _LONGEST_COMMENT else b"")
+    exif = comment if len(comment) <= _LONGEST_COMMENT else b""
+    more = {"lossless": lossless} if form == "webp" else {}
+    image.save(out, form.upper(), quality=quality, exif=exif, **more)
     return out.getvalue()
 
 

@@ -30,6 +30,8 @@ class Style(NamedTuple):
     """How texts are read."""
 
     clip_skip: int = 1
+    clip_skip_xl: bool = False
+    """Whether clip skip moves the encoders, too, that it moves only when asked."""
     emphasis: Emphasis = "original"
     backtrack: int = 20
 
@@ -114,7 +116,7 @@ class Conditioner:
         self._put_inversions(vectors, chunks)
         ends = torch.tensor([chunk.end for chunk in chunks], device=place)
         states = reader.encoder.forward(vectors, ends)
-        state = _layer(reader, states, style.clip_skip)
+        state = _layer(reader, states, style)
         return _weighed(state, chunks, style.emphasis), states.pooled
 
     def _put_inversions(self, vectors: Tensor, chunks: Sequence[Chunk]) -> None:
@@ -130,10 +132,14 @@ def _parts(text: str, emphasis: Emphasis) -> tuple[prompt.Part, ...]:
     return (prompt.Part(text),) if emphasis == "none" else prompt.parts(text)
 
 
-def _layer(reader: Reader, states: States, clip_skip: int) -> Tensor:
-    """The state that the family uses: its own, or one further back where clip skip counts."""
+def _layer(reader: Reader, states: States, style: Style) -> Tensor:
+    """The state that the family uses: its own, or one further back where clip skip counts; where that is asked for,
+    just the one that it says."""
     use = reader.use
-    back = max(-use.layer, clip_skip if use.skips else 1)
+    if use.skips == "asked" and style.clip_skip_xl:
+        back = style.clip_skip
+    else:
+        back = max(-use.layer, style.clip_skip if use.skips == "always" else 1)
     if back <= 1 and use.normalized:
         return states.last
     layers = states.layers[1:]

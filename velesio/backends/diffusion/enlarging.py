@@ -44,12 +44,7 @@ def upscalers(params: Enlarge, models: Models) -> tuple[str | upscale.Model, str
 
 
 def _named(name: str, models: Models) -> str | upscale.Model:
-    found = upscale.found(name, models.library.upscalers.files)
-    if found in upscale.LATENT_MODES:
-        raise BadRequest(
-            f"{found!r} enlarges latents, not pictures; there are None, Lanczos, Nearest", param="upscaler"
-        )
-    return models.upscaler(found)
+    return models.upscaler(upscale.found(name, models.library.upscalers.files, latent=False))
 
 
 def enlarged(

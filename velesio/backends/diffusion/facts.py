@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import velesio
-from velesio.jobs import Hires, Image, Inpaint
+from velesio.jobs import Hires, Image, Inpaint, Solving
 from velesio.pictures import infotext
 
 if TYPE_CHECKING:
     from velesio.backends.diffusion.request import Request
 
+ALL = "*"
+"""In `Image.untold`: nothing is told at all."""
+_PASSES = {"first": "first pass", "both": "both passes"}
+"""In which a refiner takes over, where it is not the second alone."""
 _CONTENT = {"fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 
 
@@ -36,6 +40,8 @@ def table(request: "Request") -> dict[str, str]:
         "Clip skip": params.clip_skip if params.clip_skip > 1 else None,
         "ENSD": params.solving.seed_delta or None,
         "RNG": (params.noise_source or request.options.noise_source).upper(),
+        "Token merging ratio": params.merging or None,
+        "Token merging ratio hr": params.hires.merging or None if params.hires else None,
         "Tiling": params.tiling or None,
         "Denoising strength": _denoising(params),
         **_rounds(params),
@@ -45,7 +51,7 @@ def table(request: "Request") -> dict[str, str]:
         **_others(request),
         "Version": f"velesio v{velesio.__version__}",
     }
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in found.items() if value is not None and name not in params.untold}
 
 
 def _of_picture(request: "Request", index: int) -> dict[str, str]:
@@ -137,8 +143,34 @@ def _solving(request: "Request") -> dict[str, object]:
         "Discard penultimate sigma": solving.discard_penultimate or None,
         "SGM noise multiplier": solving.sgm_noise or None,
         "NGMS": solving.s_min_uncond or None,
+        "NGMS all steps": solving.s_min_uncond_all or None,
         "Skip Early CFG": solving.skip_early_cond or None,
+        "Noise Schedule": "Zero Terminal SNR" if solving.zero_terminal_snr else None,
+        "Downcast alphas_cumprod": solving.half_alphas or None,
+        **_of_one(request),
     }
+
+
+def _of_one(request: "Request") -> dict[str, object]:
+    """What only one schedule or one sampler knows."""
+    solving, usual = request.params.solving, Solving()
+    wanted: dict[str, tuple[str, ...]] = {
+        "Beta": ("beta_alpha", "beta_beta"),
+        "UniPC": ("uni_pc_variant", "uni_pc_skip", "uni_pc_order", "uni_pc_lower_order_final"),
+    }
+    names = wanted.get(request.choice.resolved.label, ()) + wanted.get(request.choice.sampler.name, ())
+    said = {name: getattr(solving, name) for name in names}
+    return {_SAID[name]: value for name, value in said.items() if value != getattr(usual, name)}
+
+
+_SAID = {
+    "beta_alpha": "Beta schedule alpha",
+    "beta_beta": "Beta schedule beta",
+    "uni_pc_variant": "UniPC variant",
+    "uni_pc_skip": "UniPC skip type",
+    "uni_pc_order": "UniPC order",
+    "uni_pc_lower_order_final": "UniPC lower order final",
+}
 
 
 def _others(request: "Request") -> dict[str, object]:
@@ -153,6 +185,11 @@ def _others(request: "Request") -> dict[str, object]:
     return {
         "Refiner": params.refiner or None,
         "Refiner switch at": params.refiner_at if params.refiner else None,
+        "Refiner switch by sampling steps": (params.refiner_by_steps or None) if params.refiner else None,
+        "Hires refiner": _PASSES.get(params.refiner_passes) if params.refiner and params.hires else None,
+        "Old prompt editing timelines": params.old_edits or None,
+        "VAE Encoder": "TAESD" if params.encode_by == "tiny" and params.init else None,
+        "VAE Decoder": "TAESD" if params.decode_by == "tiny" else None,
         "Emphasis": None if params.emphasis == "original" else params.emphasis.replace("_", " ").capitalize(),
         "Noise multiplier": params.noise_multiplier if params.noise_multiplier != 1 else None,
         "Extra noise": params.extra_noise or None,

@@ -1,7 +1,7 @@
 """Families of checkpoints: what the names of its tensors say a model is, and what only its family says."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from velesio.backends.diffusion import layout
 
@@ -15,7 +15,7 @@ class Encoder(NamedTuple):
     """The state that is used, from the end: -1 the last, -2 the one before."""
     normalized: bool
     """Whether that state goes through the last normalization."""
-    skips: bool
+    skips: Literal["always", "asked", "never"]
     """Whether clip skip moves it."""
     pads_with_end: bool
     """Whether rows are filled up with end marks (and not with zeros)."""
@@ -46,10 +46,10 @@ class Family(NamedTuple):
 
 _QUICK = {"hidden_act": "quick_gelu"}
 _GELU = {"hidden_act": "gelu"}
-_CLIP_SD1 = Encoder(_QUICK, -1, True, True, True, layout.CLIP_L[:1], "text_encoder")
-_CLIP_SD2 = Encoder(_GELU, -2, True, True, False, layout.OPEN_CLIP[:1], "text_encoder")
-_CLIP_L = Encoder(_QUICK, -2, False, False, True, layout.CLIP_L[1:], "text_encoder")
-_CLIP_G = Encoder(_GELU, -2, False, False, False, layout.OPEN_CLIP[1:], "text_encoder_2")
+_CLIP_SD1 = Encoder(_QUICK, -1, True, "always", True, layout.CLIP_L[:1], "text_encoder")
+_CLIP_SD2 = Encoder(_GELU, -2, True, "always", False, layout.OPEN_CLIP[:1], "text_encoder")
+_CLIP_L = Encoder(_QUICK, -2, False, "asked", True, layout.CLIP_L[1:], "text_encoder")
+_CLIP_G = Encoder(_GELU, -2, False, "never", False, layout.OPEN_CLIP[1:], "text_encoder_2")
 
 SD1 = Family("sd1", 512, 0.18215, (_CLIP_SD1,))
 SD2 = Family("sd2", 768, 0.18215, (_CLIP_SD2,), guesses_v=True)

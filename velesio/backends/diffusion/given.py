@@ -28,6 +28,8 @@ class Given(NamedTuple):
     """Where, softly, at the size of `under`."""
     box: Box | None = None
     """The part of `under` that was drawn; None: all."""
+    overlay: bool = True
+    """Whether `under` shows where nothing was made anew; else only where nothing was drawn."""
 
     def finished(self, drawn: Picture) -> Picture:
         """The result, with every pixel of the given picture where nothing was made anew."""
@@ -35,16 +37,26 @@ class Given(NamedTuple):
             return drawn
         if self.box is None:
             drawn = masks.resized(drawn, self.under.shape[1], self.under.shape[0], "stretch")
-        return masks.pasted(self.under, drawn, self.paste, self.box)
+        share = self.paste if self.overlay else np.ones_like(self.paste)
+        return masks.pasted(self.under, drawn, share, self.box)
+
+    def shown(self, drawn: Picture, inpaint: Inpaint) -> tuple[bytes, ...]:
+        """PNG files that a request wants of its mask: itself, and what was drawn inside of it."""
+        if self.paste is None:
+            return ()
+        mask = Pil.fromarray(np.rint(self.paste * 255).astype(np.uint8))
+        inside = canvas.of_array(drawn).convert("RGBA")
+        inside.putalpha(mask)
+        wanted = ((inpaint.show, mask.convert("RGB")), (inpaint.show_inside, inside))
+        return tuple(canvas.png(image) for wants, image in wanted if wants)
 
 
-def read(file: bytes, params: Image, drawn: Size, result: Size, seed: int) -> Given:
-    """A file at the sizes of a request. `seed`: of what is drawn at random around it.
+def of_file(picture: Picture, params: Image, drawn: Size, result: Size, seed: int) -> Given:
+    """What a file shows at the sizes of a request. `seed`: of what is drawn at random around it.
 
     Raises:
-        BadRequest: if file or mask is no picture.
+        BadRequest: if the mask is no picture.
     """
-    picture = canvas.array_of(canvas.read(file, "init"))
     if params.outpaint is not None:
         return enlarged(picture, params.outpaint, drawn, result, seed)
     return of_picture(picture, params, drawn, result)
@@ -135,6 +147,7 @@ def _whole(picture: Picture, mask: Mask, params: Image, drawn: Size, result: Siz
         _hardened(inner, params.inpaint),
         under,
         _doubled(_resized_mask(mask, result, params)),
+        overlay=params.inpaint.overlay,
     )
 
 
@@ -144,7 +157,8 @@ def _part(picture: Picture, mask: Mask, inpaint: Inpaint, drawn: Size) -> Given:
     assert box is not None  # noqa: S101 - blank masks were sorted out
     inner = _at(mask[box.area], drawn)
     small = masks.resized(np.ascontiguousarray(picture[box.area]), *drawn, "stretch")
-    return Given(_begun(small, inner, inpaint.content), _hardened(inner, inpaint), picture, mask, box)
+    begun, hardened = _begun(small, inner, inpaint.content), _hardened(inner, inpaint)
+    return Given(begun, hardened, picture, mask, box, inpaint.overlay)
 
 
 def _begun(picture: Picture, mask: Mask, content: str) -> Picture:

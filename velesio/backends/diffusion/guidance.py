@@ -65,6 +65,7 @@ def _sum(predictions: Tensor, weights: Sequence[float]) -> Tensor:
     return result
 
 
-def skips_negative(step: int, sigma: float, *, below: float, early: int) -> bool:
-    """Whether a step leaves the negative prompt out: the first `early` ones, and every second one below a level."""
-    return step < early or (below > 0 and sigma < below and step % 2 == 1)
+def skips_negative(step: int, sigma: float, *, below: float, early: int, every: bool = False) -> bool:
+    """Whether a step leaves the negative prompt out: the first `early` ones, and below a level every second one, or
+    every one."""
+    return step < early or (below > 0 and sigma < below and (every or step % 2 == 1))

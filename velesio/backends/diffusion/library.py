@@ -1,4 +1,4 @@
-"""The library: files that jobs may name: VAEs, LoRAs, ControlNets, embeddings, upscalers and further checkpoints."""
+"""The library: files that jobs may name: VAEs and small ones, LoRAs, ControlNets, embeddings, upscalers."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,6 +60,8 @@ class Library(NamedTuple):
     controls: Shelf
     embeddings: Shelf
     upscalers: Shelf
+    small: Shelf
+    """TAESDs."""
 
 
 def look(roots: Sequence[Path], *, allow_pickle: bool) -> Library:
@@ -71,6 +73,7 @@ def look(roots: Sequence[Path], *, allow_pickle: bool) -> Library:
         controls=_shelf("ControlNet", "controlnet", roots, kinds),
         embeddings=_shelf("embedding", "embeddings", roots, kinds),
         upscalers=_shelf("upscaler", "upscalers", roots, kinds),
+        small=_shelf("TAESD", "taesd", roots, kinds),
     )
 
 

@@ -23,6 +23,8 @@ def made(request: Request, prepared: Prepared, path: int) -> Generator[Call, Any
     numbers = range(path * request.loops, (path + 1) * request.loops)
     for number in numbers:
         drawn = yield from _drawn(request, prepared, begun, number)
+        if begun is not None and request.params.inpaint is not None:
+            request.masks[number] = begun.given.shown(drawn, request.params.inpaint)
         _hand_over(request, drawn, number)
         if number + 1 in numbers:
             prepared, begun = yield from preparing.again(request, prepared, drawn, number + 1)
@@ -36,7 +38,10 @@ def _hand_over(request: Request, drawn: Picture, number: int) -> None:
             return
         index, drawn = number // len(request.tiles), whole
     text = facts.text(request, index)
-    request.finished(index, canvas.encoded(canvas.of_array(drawn), text, params.form, params.quality), text)
+    inside = "" if facts.ALL in params.untold else text
+    image = canvas.of_array(drawn)
+    file = canvas.encoded(image, inside, params.form, params.quality, lossless=params.lossless)
+    request.finished(index, file, text)
 
 
 def _drawn(request: Request, prepared: Prepared, begun: Begun | None, index: int) -> Generator[Call, Tensor, Picture]:
@@ -48,7 +53,7 @@ def _drawn(request: Request, prepared: Prepared, begun: Begun | None, index: int
         latents = yield from _changed(request, prepared.first, begun, index)
     if request.sizes.second is not None:
         latents = yield from _again(request, prepared, latents, index)
-    pixels = yield picture.decode(request.setting, latents)
+    pixels = yield picture.decode(request.decoding, latents)
     return _finished(request, canvas.of_tensor(pixels[0]), begun)
 
 
@@ -100,11 +105,10 @@ def _larger(request: Request, latents: Tensor) -> Generator[Call, Tensor, Tensor
     factor = request.plan.factor
     if upscaler in upscale.LATENT_MODES:
         return _middle(upscale.latents(latents, *size_of(cover, factor), upscaler), *size_of(size, factor))
-    pixels = yield picture.decode(request.setting, latents)
-    by = request.models.upscaler(upscaler)
-    enlarged = upscale.upscaled(canvas.of_tensor(pixels[0]), *cover, by)
+    pixels = yield picture.decode(request.decoding, latents)
+    enlarged = upscale.upscaled(canvas.of_tensor(pixels[0]), *cover, request.models.upscaler(upscaler), request.cuts)
     cut = _middle_of(enlarged, size)
-    return on_device((yield picture.encode(request.setting, canvas.tensor_of(cut))), _place(request))
+    return on_device((yield picture.encode(request.encoding, canvas.tensor_of(cut))), _place(request))
 
 
 def _middle(latents: Tensor, height: int, width: int) -> Tensor:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from velesio.backends.diffusion import autoencoder, loading, upscale
+from velesio.backends.diffusion import autoencoder, loading, taesd, upscale
 from velesio.backends.diffusion.adapters import Adapters
 from velesio.backends.diffusion.autoencoder import Autoencoder
+from velesio.backends.diffusion.calls import SMALL
 from velesio.backends.diffusion.controlnet import Control
 from velesio.backends.diffusion.device import Device
 from velesio.backends.diffusion.library import BESIDE, Library
 from velesio.backends.diffusion.loading import Source
 from velesio.backends.diffusion.networks import Networks
 from velesio.backends.diffusion.options import Options
+from velesio.backends.diffusion.taesd import Taesd
 from velesio.errors import BadRequest
 
 
@@ -69,19 +71,34 @@ class Models:
             raise BadRequest(f"no checkpoint is called {checkpoint!r}; this worker has {there}", param="checkpoint")
         return found
 
-    def vae(self, name: str, checkpoint: str = "") -> Autoencoder:
-        """An autoencoder by its file's name, or that of a checkpoint.
+    def vae(self, name: str, checkpoint: str = "") -> Autoencoder | Taesd:
+        """An autoencoder by its file's name, that of a checkpoint, or its small one.
 
         Raises:
             BadRequest: if there is no such file.
             ModelLoadFailed: if it cannot be loaded.
         """
+        if name == SMALL:
+            files = self.small(checkpoint)
+            if not files:
+                raise taesd.missing(self.networks(checkpoint).blueprint)
+            allow = self._options.allow_pickle
+            return self._get("vae", str(files[0]), lambda: taesd.load(files, self._device, allow_pickle=allow))
         own = self.networks(checkpoint)
         path = self.vae_file(name, checkpoint)
         if path is None:
             return own.vae
         scale, pickles = own.vae.scale, self._options.allow_pickle
         return self._get("vae", str(path), lambda: autoencoder.load(path, self._device, scale, allow_pickle=pickles))
+
+    def small(self, checkpoint: str = "") -> tuple[Path, ...]:
+        """The files of a checkpoint's small autoencoder; empty: there is none."""
+        files = self.library.small.files
+        for stem in taesd.stems(self.networks(checkpoint).blueprint):
+            sides = (f"{stem}_{side}" for side in (taesd.ENCODER, taesd.DECODER))
+            if found := tuple(files[name] for name in (stem, *sides) if name in files):
+                return found
+        return ()
 
     def vae_file(self, name: str, checkpoint: str = "") -> Path | None:
         """The file that a VAE's name means; None: the checkpoint's own one.
@@ -115,7 +132,7 @@ class Models:
         if path is None:
             return name
         pickles = self._options.allow_pickle
-        return self._get("upscaler", str(path), lambda: upscale.load(path, allow_pickle=pickles))
+        return self._get("upscaler", str(path), lambda: upscale.load(path, self._device, allow_pickle=pickles))
 
     def adapters(self, checkpoint: str = "") -> Adapters:
         """What puts LoRAs onto a checkpoint."""

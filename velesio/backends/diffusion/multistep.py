@@ -65,32 +65,21 @@ def plms(x: X, sigmas: Sequence[float], noise: Noise, tuning: Tuning) -> Path:
 
 def dpmpp_2m(x: X, sigmas: Sequence[float], noise: Noise, tuning: Tuning) -> Path:
     """DPM-Solver++(2M): the prediction carried on in the direction in which it changed last."""
-    del noise, tuning
-    before: X = None
-    grown = 0.0
-    for step, (sigma, after) in enumerate(pairwise(sigmas)):
-        clean = yield Ask(x, sigma, step)
-        if after == 0:
-            x = clean
-            break
-        h = math.log(sigma / after)
-        ahead = clean if before is None else clean + (clean - before) * (h / (2 * grown))
-        x = x * (after / sigma) - ahead * math.expm1(-h)
-        before, grown = clean, h
-    return x
+    return (yield from _second_order(x, sigmas, noise, tuning._replace(eta=0.0), heun=False))
 
 
 def dpmpp_2m_sde(x: X, sigmas: Sequence[float], noise: Noise, tuning: Tuning) -> Path:
     """DPM-Solver++(2M) of the stochastic equation, midpoint form."""
-    return (yield from _second_order_sde(x, sigmas, noise, tuning, heun=False))
+    return (yield from _second_order(x, sigmas, noise, tuning, heun=False))
 
 
 def dpmpp_2m_sde_heun(x: X, sigmas: Sequence[float], noise: Noise, tuning: Tuning) -> Path:
     """The same in Heun's form."""
-    return (yield from _second_order_sde(x, sigmas, noise, tuning, heun=True))
+    return (yield from _second_order(x, sigmas, noise, tuning, heun=True))
 
 
-def _second_order_sde(x: X, sigmas: Sequence[float], noise: Noise, tuning: Tuning, *, heun: bool) -> Path:
+def _second_order(x: X, sigmas: Sequence[float], noise: Noise, tuning: Tuning, *, heun: bool) -> Path:
+    """The stochastic equation's step, which at eta 0 is that of the plain one."""
     before: X = None
     grown = 0.0
     for step, (sigma, after) in enumerate(pairwise(sigmas)):

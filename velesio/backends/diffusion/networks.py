@@ -11,11 +11,10 @@ from velesio.backends.diffusion.autoencoder import Autoencoder
 from velesio.backends.diffusion.blueprint import Blueprint
 from velesio.backends.diffusion.conditioning import Conditioner, Context
 from velesio.backends.diffusion.device import Device
+from velesio.backends.diffusion.merging import Merging
 from velesio.backends.diffusion.schedules import Levels
 from velesio.backends.diffusion.tiling import Seams
-
-_GOOD, _BAD = 6.0, 2.5
-"""Aesthetic scores that a refiner is told for the prompt and for the negative prompt."""
+from velesio.jobs import Framing
 
 
 class Row(NamedTuple):
@@ -24,10 +23,13 @@ class Row(NamedTuple):
     x: Tensor
     """[channels, h, w]: the picture plus sigma times noise."""
     sigma: float
+    time: float
+    """The timestep that the UNet is told."""
     context: Context
     negative: bool = False
     shown: Tensor | None = None
     """[channels, h, w] that the UNet of a model for inpainting sees besides: mask and masked picture."""
+    framing: Framing = Framing()
 
 
 class Residuals(NamedTuple):
@@ -64,11 +66,20 @@ class Networks:
             tensor.nbytes for each in conditioner.readers for tensor in each.encoder.state_dict().values()
         )
         self._seams = Seams(unet)
+        self._merging = Merging(unet)
 
     @torch.inference_mode()
-    def predict(self, rows: Sequence[Row], *, tiling: bool = False, residuals: Residuals | None = None) -> Tensor:
+    def predict(
+        self,
+        rows: Sequence[Row],
+        *,
+        tiling: bool = False,
+        merging: float = 0.0,
+        residuals: Residuals | None = None,
+    ) -> Tensor:
         """The clean picture that the UNet sees in each row, [rows, channels, h, w] in float32."""
         self._seams.close(tiling)
+        self._merging.share(merging, *rows[0].x.shape[-2:])
         given, times, context, added = self.inputs(rows)
         x = torch.stack([row.x for row in rows])
         sigmas = torch.tensor([row.sigma for row in rows], device=x.device).view(-1, 1, 1, 1)
@@ -94,7 +105,7 @@ class Networks:
         place, dtype = self.device.place, self.device.dtype
         x = torch.stack([row.x for row in rows])
         scales = torch.tensor([(row.sigma**2 + 1) ** -0.5 for row in rows], device=place).view(-1, 1, 1, 1)
-        times = torch.tensor([self.levels.timestep(row.sigma) for row in rows], device=place)
+        times = torch.tensor([row.time for row in rows], device=place)
         context = torch.stack([row.context.states for row in rows]).to(place, dtype)
         return (x * scales).to(dtype), times, context, self._sizes(rows)
 
@@ -103,12 +114,11 @@ class Networks:
         if not family.sized:
             return None
         height, width = (side * self.blueprint.factor for side in rows[0].x.shape[-2:])
-        told = [
-            (height, width, 0, 0, _BAD if row.negative else _GOOD)
-            if family.rated
-            else (height, width, 0, 0, height, width)
-            for row in rows
-        ]
+        told = []
+        for row in rows:
+            framing = row.framing
+            rest = (framing.bad if row.negative else framing.good,) if family.rated else (height, width)
+            told.append((height, width, framing.top, framing.left, *rest))
         pooled = torch.stack([row.context.pooled for row in rows if row.context.pooled is not None])
         return {
             "text_embeds": pooled.to(self.device.place, self.device.dtype),

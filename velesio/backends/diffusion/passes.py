@@ -12,6 +12,9 @@ _MOST = 0.999
 """The share of the steps that a picture which is given gets at most: at 1 the arithmetic would have no last step."""
 
 
+_OLD_KARRAS = (0.1, 10.0)
+
+
 class Span(NamedTuple):
     """The part of a schedule that a pass runs."""
 
@@ -47,7 +50,10 @@ def from_picture(choice: Choice, levels: Levels, steps: int, solving: Solving, *
 
 
 def _levels(choice: Choice, levels: Levels, steps: int, solving: Solving) -> list[float]:
-    bounds = Bounds(solving.sigma_min, solving.sigma_max, solving.rho, solving.beta_alpha, solving.beta_beta)
+    ends = solving.sigma_min, solving.sigma_max
+    if solving.old_karras and choice.resolved.name == "karras":
+        ends = _OLD_KARRAS
+    bounds = Bounds(*ends, solving.rho, solving.beta_alpha, solving.beta_beta, solving.uni_pc_skip)
     return choice.levels(levels, steps, bounds, drop_penultimate=solving.discard_penultimate)
 
 

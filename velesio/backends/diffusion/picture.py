@@ -19,12 +19,12 @@ from velesio.backends.diffusion.passes import Span
 from velesio.backends.diffusion.samplers import Choice
 from velesio.backends.diffusion.schedules import Levels
 from velesio.backends.diffusion.solvers import Ask
-from velesio.jobs import Solving
+from velesio.jobs import Framing, Solving
 
 Making = Generator[Call, Tensor, Any]
 """What asks the networks; its result is what was made."""
-Watch = Callable[[int, Tensor], None]
-"""Told each step and the clean latents [1, channels, h, w] that were seen in it."""
+Watch = Callable[[int, Tensor], Generator[Call, Tensor, None]]
+"""Told each step and the clean latents [1, channels, h, w] that were seen in it; it may ask the networks, too."""
 
 
 class Steering(NamedTuple):
@@ -43,8 +43,11 @@ class Refining(NamedTuple):
 
     setting: Setting
     guide: Guide
+    levels: Levels
     after: float
     """The part of the noise's times that is left to the first one."""
+    by_steps: bool = False
+    """Whether it is a part of the steps."""
 
 
 class Keeping(NamedTuple):
@@ -76,6 +79,7 @@ class Pass(NamedTuple):
     """[1, channels, h, w] that a UNet made for inpainting sees besides."""
     steering: tuple[Steering, ...] = ()
     refining: Refining | None = None
+    framing: Framing = Framing()
 
     @property
     def early(self) -> int:
@@ -124,7 +128,7 @@ def _solved(told: Pass, x: Tensor, noise: Noise, watch: Watch) -> Making:
         ask = next(path)
         while True:
             clean, without = yield from _predicted(told, ask)
-            watch(ask.step, clean)
+            yield from watch(ask.step, clean)
             ask = path.send((clean, without) if ask.both else clean)
     except StopIteration as end:
         made: Tensor = end.value
@@ -134,16 +138,26 @@ def _solved(told: Pass, x: Tensor, noise: Noise, watch: Watch) -> Making:
 def _predicted(told: Pass, ask: Ask) -> Generator[Call, Tensor, tuple[Tensor, Tensor]]:
     """The prediction with guidance, and the one without the prompt."""
     step = told.span.first + ask.step
-    guide, setting = _guide(told, ask.sigma)
+    guide, setting, levels = _guide(told, ask)
     plain = guide.cfg == 1 and len(guide.wishes) == 1 and guide.wishes[0].weight == 1
-    early = guidance.skips_negative(ask.step, ask.sigma, below=told.solving.s_min_uncond, early=told.early)
+    solving = told.solving
+    early = guidance.skips_negative(
+        ask.step, ask.sigma, below=solving.s_min_uncond, early=told.early, every=solving.s_min_uncond_all
+    )
     with_negative = ask.both or not (plain or early)
     contexts = guide.contexts(step, with_negative=with_negative)
     shown = None if told.shown is None else told.shown[0]
-    rows = [
-        Row(ask.x[0], ask.sigma, context, negative=with_negative and number == len(contexts) - 1, shown=shown)
-        for number, context in enumerate(contexts)
-    ]
+    time = levels.timestep(ask.sigma)
+    row = Row(
+        ask.x[0],
+        ask.sigma,
+        round(time) if solving.whole_timesteps else time,
+        contexts[0],
+        shown=shown,
+        framing=told.framing,
+    )
+    last = len(contexts) - 1 if with_negative else -1
+    rows = [row._replace(context=context, negative=number == last) for number, context in enumerate(contexts)]
     predictions = yield _call(told, setting, rows, (step + 0.5) / told.span.steps)
     clean = guide.combined(predictions, with_negative=with_negative)
     if told.keeping:
@@ -151,13 +165,15 @@ def _predicted(told: Pass, ask: Ask) -> Generator[Call, Tensor, tuple[Tensor, Te
     return clean, predictions[-1:]
 
 
-def _guide(told: Pass, sigma: float) -> tuple[Guide, Setting]:
-    """The prompts and the checkpoint in force at a noise level."""
-    refining = told.refining
-    last = len(told.levels) - 1
-    if refining is None or (last - told.levels.timestep(sigma)) / len(told.levels) < refining.after:
-        return told.guide, told.setting
-    return refining.guide, refining.setting
+def _guide(told: Pass, ask: Ask) -> tuple[Guide, Setting, Levels]:
+    """The prompts and the checkpoint in force at a step, with its noise levels."""
+    refining, levels = told.refining, told.levels
+    if refining is None:
+        return told.guide, told.setting, levels
+    gone = (len(levels) - 1 - levels.timestep(ask.sigma)) / len(levels)
+    if (ask.step / told.span.length if refining.by_steps else gone) < refining.after:
+        return told.guide, told.setting, levels
+    return refining.guide, refining.setting, refining.levels
 
 
 def _call(told: Pass, setting: Setting, rows: Sequence[Row], part: float) -> Predict:
@@ -186,4 +202,4 @@ def encode(setting: Setting, pixels: Tensor) -> Encode:
 
 def _of_vae(setting: Setting) -> Setting:
     """What of a setting an autoencoder depends on."""
-    return setting._replace(adapters=())
+    return setting._replace(adapters=(), merging=0.0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from velesio.backends.diffusion import canvas, given, masks, passes, picture, preprocess, prompt, upscale
+from velesio.backends.diffusion import canvas, given, masks, passes, picture, preprocess, prompt, schedules, upscale
 from velesio.backends.diffusion.calls import Call, Key, Setting, Steered, Words
 from velesio.backends.diffusion.conditioning import Context
 from velesio.backends.diffusion.controlnet import weights_of
@@ -19,7 +19,7 @@ from velesio.backends.diffusion.networks import Networks
 from velesio.backends.diffusion.passes import Span
 from velesio.backends.diffusion.picture import Keeping, Pass, Refining, Steering
 from velesio.backends.diffusion.request import Request, on_device, size_of
-from velesio.backends.diffusion.samplers import Choice
+from velesio.backends.diffusion.schedules import Levels
 from velesio.backends.diffusion.sizes import Size
 from velesio.errors import BadRequest
 from velesio.jobs import Control
@@ -55,29 +55,30 @@ def prepare(request: Request) -> Generator[Call, Any, Prepared]:
         VelesioError: if something that the job names is not there or does not fit.
     """
     params, networks = request.params, request.models.own
-    first = _span(request, request.choice, networks, params.denoising)
-    guide = yield from _guide(
-        request, (request.prompt, params.negative_prompt), request.setting, params.cfg, first.steps
-    )
+    levels = _levels(request, networks)
+    first = _span(request, levels, params.denoising)
+    told = _Told((request.prompt, params.negative_prompt), request.setting, params.cfg, first.steps)
+    guide = yield from _guide(request, told)
     steering = _steering(request, request.sizes.drawn, high=False)
-    refining = yield from _refining(request, first.steps)
+    refining = (yield from _refining(request, told)) if _refines(request, "first") else None
     begun = yield from _begun(request)
-    told = Pass(
+    whole = Pass(
         choice=request.choice,
         span=first,
         solving=params.solving,
         guide=guide._replace(cfg=guide.cfg * request.choice.guidance_share),
         setting=request.setting,
-        levels=networks.levels,
+        levels=levels,
         shape=(networks.blueprint.channels, *size_of(request.sizes.drawn, networks.blueprint.factor)),
         steering=steering,
         refining=refining,
+        framing=params.framing,
     )
     if not begun and networks.blueprint.inpaints:
-        told = told._replace(shown=(yield from _nothing_shown(request)))
-    second = yield from _second(request, told)
+        whole = whole._replace(shown=(yield from _nothing_shown(request)))
+    second = yield from _second(request, whole)
     request.steps = first.length + (second.span.length if second else 0)
-    return Prepared(told, second, tuple(begun))
+    return Prepared(whole, second, tuple(begun))
 
 
 def again(
@@ -85,11 +86,11 @@ def again(
 ) -> Generator[Call, Any, tuple[Prepared, Begun]]:
     """What a loop begins with: the picture that was drawn before it, and as much of the schedule as is its own."""
     params, sizes = request.params, request.sizes
-    span = _span(request, request.choice, request.models.own, request.denoising_of(number))
     first = prepared.first
+    span = _span(request, first.levels, request.denoising_of(number))
     if span.steps != first.span.steps:
-        texts = (request.prompt, params.negative_prompt)
-        guide = yield from _guide(request, texts, request.setting, params.cfg, span.steps)
+        told = _Told((request.prompt, params.negative_prompt), request.setting, params.cfg, span.steps)
+        guide = yield from _guide(request, told)
         first = first._replace(guide=guide._replace(cfg=first.guide.cfg))
     if params.inpaint is not None:
         params = msgspec.structs.replace(params, inpaint=msgspec.structs.replace(params.inpaint, content="original"))
@@ -97,13 +98,21 @@ def again(
     return prepared._replace(first=first._replace(span=span)), begun
 
 
-def _span(request: Request, choice: Choice, networks: Networks, strength: float) -> Span:
-    params = request.params
+def _levels(request: Request, networks: Networks) -> Levels:
+    """A checkpoint's noise levels as the request has them."""
+    solving = request.params.solving
+    if not (solving.half_alphas or solving.zero_terminal_snr):
+        return networks.levels
+    return schedules.changed(networks.levels, half_alphas=solving.half_alphas, zero_terminal=solving.zero_terminal_snr)
+
+
+def _span(request: Request, levels: Levels, strength: float) -> Span:
+    params, choice = request.params, request.choice
     if not params.init:
-        return passes.from_noise(choice, networks.levels, params.steps, params.solving)
+        return passes.from_noise(choice, levels, params.steps, params.solving)
     return passes.from_picture(
         choice,
-        networks.levels,
+        levels,
         params.steps,
         params.solving,
         strength=strength,
@@ -116,14 +125,15 @@ def _second(request: Request, first: Pass) -> Generator[Call, Any, Pass | None]:
     params, hires, size = request.params, request.params.hires, request.sizes.second
     if hires is None or size is None or not hires.denoising:
         return None
-    setting = request.setting._replace(checkpoint=hires.checkpoint)
+    setting = request.setting._replace(checkpoint=hires.checkpoint, merging=hires.merging)
     networks = request.models.networks(hires.checkpoint)
+    levels = _levels(request, networks)
     if networks.blueprint.channels != request.plan.channels or networks.vae.scale != request.models.own.vae.scale:
         raise BadRequest(f"{hires.checkpoint!r} understands other latents than this model", param="hires.checkpoint")
     choice = request.second_choice
     span = passes.from_picture(
         choice,
-        networks.levels,
+        levels,
         hires.steps or params.steps,
         params.solving,
         strength=hires.denoising,
@@ -131,15 +141,17 @@ def _second(request: Request, first: Pass) -> Generator[Call, Any, Pass | None]:
     )
     texts = (prompt.tags(hires.prompt)[0] or request.prompt, hires.negative_prompt or params.negative_prompt)
     cfg = hires.cfg or params.cfg
-    guide = yield from _guide(request, texts, setting, cfg, span.steps, before=first.span.steps)
+    words = _Told(texts, setting, cfg, span.steps, before=first.span.steps)
+    guide = yield from _guide(request, words)
     told = first._replace(
         choice=choice,
         span=span,
         guide=guide._replace(cfg=cfg * choice.guidance_share),
         setting=setting,
-        levels=networks.levels,
+        levels=levels,
         shape=(first.shape[0], *size_of(size, networks.blueprint.factor)),
         steering=_steering(request, size, high=True),
+        refining=(yield from _refining(request, words)) if _refines(request, "second") else None,
         shown=None,
     )
     if networks.blueprint.inpaints:
@@ -147,30 +159,49 @@ def _second(request: Request, first: Pass) -> Generator[Call, Any, Pass | None]:
     return told
 
 
-def _refining(request: Request, steps: int) -> Generator[Call, Any, Refining | None]:
+def _refines(request: Request, which: str) -> bool:
+    """Whether another checkpoint takes over in a pass."""
     params = request.params
     if not params.refiner or params.refiner_at >= 1:
-        return None
+        return False
+    return params.hires is None or params.refiner_passes in {which, "both"}
+
+
+def _refining(request: Request, told: "_Told") -> Generator[Call, Any, Refining]:
+    params = request.params
     networks = request.models.networks(params.refiner)
     if networks.blueprint.channels != request.plan.channels or networks.vae.scale != request.models.own.vae.scale:
         raise BadRequest(f"{params.refiner!r} understands other latents than this model", param="refiner")
-    setting = request.setting._replace(checkpoint=params.refiner, adapters=())
-    guide = yield from _guide(request, (request.prompt, params.negative_prompt), setting, params.cfg, steps)
-    return Refining(setting, guide, params.refiner_at)
+    setting = told.setting._replace(checkpoint=params.refiner, adapters=())
+    guide = yield from _guide(request, told._replace(setting=setting))
+    return Refining(setting, guide, _levels(request, networks), params.refiner_at, params.refiner_by_steps)
 
 
 # prompts
 
 
-def _guide(
-    request: Request, texts: tuple[str, str], setting: Setting, cfg: float, steps: int, *, before: int = 0
-) -> Reading:
-    """What a pass is told by its two prompts; all contexts are filled up to the longest."""
-    told = []
-    for wish in prompt.wishes(texts[0]):
-        spans = prompt.spans(wish.text, steps, before=before)
+class _Told(NamedTuple):
+    """What a pass is told by its two prompts, and who reads them."""
+
+    texts: tuple[str, str]
+    setting: Setting
+    cfg: float
+    steps: int
+    before: int = 0
+    """Steps of an earlier pass."""
+
+    def spans(self, text: str, *, old: bool) -> tuple[prompt.Span, ...]:
+        """What a prompt is at each step."""
+        return prompt.spans(text, self.steps, before=self.before, old=old)
+
+
+def _guide(request: Request, words: _Told) -> Reading:
+    """All contexts of a pass, filled up to the longest."""
+    told, setting, old = [], words.setting, request.params.old_edits
+    for wish in prompt.wishes(words.texts[0]):
+        spans = words.spans(wish.text, old=old)
         told.append((wish.weight, spans, (yield _words(request, setting, spans, negative=False))))
-    spans = prompt.spans(texts[1], steps, before=before)
+    spans = words.spans(words.texts[1], old=old)
     negative = yield _words(request, setting, spans, negative=True)
     whole = [*(contexts for _, _, contexts in told), negative]
     tokens = max(context.states.shape[0] for contexts in whole for context in contexts)
@@ -181,12 +212,12 @@ def _guide(
         return tuple(Variant(span.until, context) for span, context in zip(spans, filled, strict=True))
 
     wishes = tuple(Wish(weight, variants(spans, contexts)) for weight, spans, contexts in told)
-    return Guide(wishes, variants(spans, negative), cfg)
+    return Guide(wishes, variants(spans, negative), words.cfg)
 
 
 def _words(request: Request, setting: Setting, spans: Sequence[prompt.Span], *, negative: bool) -> Words:
     texts = tuple(span.text for span in spans)
-    return Words(Key("words", setting._replace(tiling=False, vae=""), ()), texts, request.style, negative)
+    return Words(Key("words", setting._replace(tiling=False, vae="", merging=0.0), ()), texts, request.style, negative)
 
 
 # given pictures
@@ -204,7 +235,8 @@ def _begun(request: Request) -> Generator[Call, Any, list[Begun]]:
     masked = params.inpaint or params.outpaint
     content: Content = masked.content if masked else "original"
     for index, file in enumerate(params.init):
-        one = given.read(file, params, sizes.drawn, sizes.result, request.seed_of(index))
+        shown = _enlarged(request, canvas.array_of(canvas.read(file, "init"), params.background))
+        one = given.of_file(shown, params, sizes.drawn, sizes.result, request.seed_of(index))
         if params.inpaint is not None and one.mask is None and "the mask is blank" not in request.notes:
             request.notes.append("the mask is blank")
         found.append((yield from _encoded(request, one, content)))
@@ -215,8 +247,8 @@ def _tiles(request: Request) -> Generator[Call, Any, list[Begun]]:
     """The tiles of the given picture, after it was enlarged."""
     asked, whole = request.params.mosaic, request.whole
     assert asked is not None and whole is not None  # noqa: S101, PT018 - the request has tiles
-    by = request.models.upscaler(upscale.found(asked.upscaler, request.models.library.upscalers.files))
-    picture_of = upscale.upscaled(canvas.array_of(canvas.read(request.params.init[0], "init")), *whole, by)
+    shown = canvas.array_of(canvas.read(request.params.init[0], "init"), request.params.background)
+    picture_of = upscale.upscaled(shown, *whole, request.upscaler(asked.upscaler), request.cuts)
     found = []
     for box in request.tiles:
         tile = masks.resized(np.ascontiguousarray(picture_of[box.area]), *request.sizes.drawn, "stretch")
@@ -224,11 +256,21 @@ def _tiles(request: Request) -> Generator[Call, Any, list[Begun]]:
     return found
 
 
+def _enlarged(request: Request, shown: Picture) -> Picture:
+    """A given picture that is smaller than what is drawn, by the upscaler that is to be used then, in its shape."""
+    params, drawn = request.params, request.sizes.drawn
+    scale = max(drawn.width / shown.shape[1], drawn.height / shown.shape[0])
+    if scale <= 1 or params.outpaint is not None or params.upscaler.lower() in {"", "none"}:
+        return shown
+    width, height = round(shown.shape[1] * scale), round(shown.shape[0] * scale)
+    return upscale.upscaled(shown, width, height, request.upscaler(params.upscaler), request.cuts)
+
+
 def _encoded(request: Request, one: Given, content: Content) -> Generator[Call, Any, Begun]:
     networks, params = request.models.own, request.params
     place, plan = networks.device.place, networks.blueprint
     pixels = canvas.tensor_of(one.picture)
-    latents = on_device((yield picture.encode(request.setting, pixels)), place)
+    latents = on_device((yield picture.encode(request.encoding, pixels)), place)
     height, width = size_of(request.sizes.drawn, plan.factor)
     if params.resize == "latent":
         latents = torch.nn.functional.interpolate(latents, (height, width), mode="bilinear")
@@ -249,7 +291,7 @@ def _shown(request: Request, one: Given, keeping: Keeping | None) -> Generator[C
     weight = request.params.inpaint.mask_weight if request.params.inpaint else 1.0
     mask = torch.from_numpy(masks.rounded(one.mask))[None, None] * weight
     pixels = canvas.tensor_of(one.picture) * (1 - mask) + 0.5 * mask
-    latents = on_device((yield picture.encode(request.setting, pixels)), keeping.mask.device)
+    latents = on_device((yield picture.encode(request.encoding, pixels)), keeping.mask.device)
     return torch.cat([(keeping.mask > 0.5).to(latents), latents], dim=1)
 
 
@@ -257,7 +299,7 @@ def _nothing_shown(request: Request, size: Size | None = None) -> Generator[Call
     """The same where all is made anew: a mask of ones over gray."""
     width, height = size or request.sizes.drawn
     place = request.models.own.device.place
-    latents = on_device((yield picture.encode(request.setting, torch.full((1, 3, height, width), 0.5))), place)
+    latents = on_device((yield picture.encode(request.encoding, torch.full((1, 3, height, width), 0.5))), place)
     return torch.cat([torch.ones_like(latents[:, :1]), latents], dim=1)
 
 

@@ -3,19 +3,32 @@
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import torch
 from torch import Tensor
 
 from velesio.backends.base import Work
-from velesio.backends.diffusion import canvas, given, masks, mosaic, preview, prompt, samplers, sizes, upscale
-from velesio.backends.diffusion.calls import Applied, Setting
+from velesio.backends.diffusion import (
+    canvas,
+    given,
+    glimpse,
+    masks,
+    merging,
+    mosaic,
+    prompt,
+    samplers,
+    sizes,
+    taesd,
+    upscale,
+)
+from velesio.backends.diffusion.calls import SMALL, Applied, Call, Setting
 from velesio.backends.diffusion.conditioning import Style
 from velesio.backends.diffusion.masks import Box, Picture
 from velesio.backends.diffusion.models import Models
 from velesio.backends.diffusion.noise import Recipe
 from velesio.backends.diffusion.options import Options
+from velesio.backends.diffusion.picture import Watch
 from velesio.backends.diffusion.samplers import Choice
 from velesio.backends.diffusion.sizes import Size
 from velesio.errors import BadRequest, Unsupported
@@ -32,6 +45,9 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("extra_noise", 0.0, 10.0),
     ("comma_backtrack", 0, 75),
     ("quality", 0, 100),
+    ("merging", 0.0, merging.MOST),
+    ("tile", 0, 65536),
+    ("overlap", 0, 65536),
 )
 """Fields with the smallest and the largest value that they may have."""
 
@@ -65,9 +81,14 @@ class Request:
             adapters=self.adapters,
             vae=params.vae or options.vae,
             tiling=params.tiling,
+            merging=params.merging,
             owner=work.job.id if params.alone or not options.batching else "",
         )
-        self.style = Style(params.clip_skip, params.emphasis, params.comma_backtrack)
+        self.decoding = self.setting._replace(vae=SMALL) if params.decode_by == "tiny" else self.setting
+        self.encoding = self.setting._replace(vae=SMALL) if params.encode_by == "tiny" else self.setting
+        if SMALL in {self.decoding.vae, self.encoding.vae} and not models.small():
+            raise taesd.missing(self.plan)
+        self.style = Style(params.clip_skip, params.clip_skip_xl, params.emphasis, params.comma_backtrack)
         self.seed = params.seed if params.seed >= 0 else secrets.randbelow(_SEEDS)
         varied = params.variation.seed
         self.subseed = varied if varied >= 0 else secrets.randbelow(_SEEDS)
@@ -75,6 +96,7 @@ class Request:
         self.pictures: dict[int, bytes] = {}
         self.texts: dict[int, str] = {}
         self.maps: list[bytes] = []
+        self.masks: dict[int, tuple[bytes, ...]] = {}
         self.steps = 1
         """Of all passes over one picture."""
         self.retried = False
@@ -83,7 +105,7 @@ class Request:
         self._drawn: dict[int, Picture] = {}
         """Tiles that wait for the others of their picture."""
         self._told = 0
-        self._factors = preview.of_checkpoint(self.plan.family.name, self.plan.metadata)
+        self._note_merging()
         if self.sizes.enlarged:
             self.notes.append(
                 f"drawn at {self.sizes.second or self.sizes.drawn}, the size that this model was made for, and "
@@ -104,6 +126,20 @@ class Request:
     def paths(self) -> int:
         """What can be drawn at the same time: the pictures, or all tiles of all pictures."""
         return self.params.batch * max(1, len(self.tiles))
+
+    @property
+    def cuts(self) -> upscale.Tiles:
+        """How networks that enlarge are shown a picture."""
+        return upscale.Tiles(self.params.tile, self.params.overlap)
+
+    def upscaler(self, name: str) -> str | upscale.Model:
+        """What enlarges pixels, by its name.
+
+        Raises:
+            BadRequest: there is none.
+            ModelLoadFailed: its file cannot be loaded.
+        """
+        return self.models.upscaler(upscale.found(name, self.models.library.upscalers.files, latent=False))
 
     def seed_of(self, index: int) -> int:
         """Of one picture."""
@@ -131,13 +167,13 @@ class Request:
             source=self.params.noise_source or self.options.noise_source,
         )
 
-    def watch(self, index: int, begin: int) -> Callable[[int, Tensor], None]:
+    def watch(self, index: int, begin: int) -> Watch:
         """What is told the steps of a pass that begins after `begin` steps of other passes."""
 
-        def step(number: int, clean: Tensor) -> None:
+        def step(number: int, clean: Tensor) -> Generator[Call, Tensor, None]:
             before, self._done[index] = self._done[index], min(begin + number + 1, self.steps)
             if self.work.job.stream and self._done[index] != before:
-                self._tell(index, clean)
+                yield from self._tell(index, clean)
 
         return step
 
@@ -176,19 +212,23 @@ class Request:
             facts=facts,
             notes=tuple(self.notes),
             prompt_tokens=self.models.own.conditioner.tokens(self.prompt),
+            masks=tuple(file for number in sorted(self.masks) for file in self.masks[number]),
         )
 
-    def _tell(self, index: int, clean: Tensor) -> None:
+    def _tell(self, index: int, clean: Tensor) -> Generator[Call, Tensor, None]:
         done = sum(self._done) // len(self._done)
-        every = self.params.preview_every
-        if every and self._done[index] % every == 0 and self._factors is not None:
-            latent = clean[0].float().cpu().numpy()
-            file = preview.encoded(latent, self._factors, side=self.options.preview_size, form=self.params.form.upper())
-            picture = index // max(1, len(self.tiles))  # of a tile its part is shown
-            self.work.emit(Preview(file, picture, self._done[index], self.steps))
+        every, step = self.params.preview_every, self._done[index]
+        if every and step % every == 0 and (file := (yield from glimpse.taken(self, clean))):
+            number = index // max(1, len(self.tiles))  # of a tile its part is shown
+            self.work.emit(Preview(file, number, step, self.steps))
         if done > self._told:
             self._told = done
             self.work.emit(Progress(done, self.steps, ms=(time.monotonic() - self.began) * 1000))
+
+    def _note_merging(self) -> None:
+        share = self.params.merging or (self.params.hires.merging if self.params.hires else 0.0)
+        if share and not self.plan.attends_at_first:
+            self.notes.append("token merging changes nothing: this model has no attention at its latents' own size")
 
     def _choice(self, sampler: str, schedule: str) -> Choice:
         if not self.params.lenient:
@@ -210,10 +250,9 @@ class Request:
             return None, ()
         if not self.params.init:
             raise BadRequest("a mosaic needs a picture to begin with", param="init")
-        if upscale.found(asked.upscaler, self.models.library.upscalers.files) in upscale.LATENT_MODES:
-            raise BadRequest("a mosaic's upscaler enlarges pixels, not latents", param="mosaic.upscaler")
-        picture = canvas.read(self.params.init[0], "init")
-        whole = mosaic.whole(Size(picture.width, picture.height), asked, self.options.max_pixels)
+        upscale.found(asked.upscaler, self.models.library.upscalers.files, latent=False)
+        shown = canvas.read(self.params.init[0], "init")
+        whole = mosaic.whole(Size(shown.width, shown.height), asked, self.options.max_pixels)
         return whole, mosaic.boxes(whole, self._tile(), asked.overlap)
 
     def _tile(self) -> Size:
@@ -248,8 +287,8 @@ class Request:
         native = self.options.native or self.plan.size
         if not self.params.init:
             return Size(native, native)
-        picture = canvas.read(self.params.init[0], "init")
-        return sizes.shaped(Size(picture.width, picture.height), native, self.plan.factor)
+        shown = canvas.read(self.params.init[0], "init")
+        return sizes.shaped(Size(shown.width, shown.height), native, self.plan.factor)
 
     def _adapters(self, tags: tuple[prompt.Tag, ...]) -> tuple[Applied, ...]:
         """Those that the prompt and the job name; what does not fit is left out with a note."""
@@ -298,6 +337,8 @@ def _check(params: Image, options: Options) -> None:
         steps.append(("hires.steps", params.hires.steps or params.steps))
         if not 0 <= params.hires.denoising <= 1 or not 0 < params.hires.scale <= 16:
             raise BadRequest("hires: denoising lies between 0 and 1, scale above 0 and up to 16", param="hires")
+        if not 0 <= params.hires.merging <= merging.MOST:
+            raise BadRequest(f"hires: merging lies between 0 and {merging.MOST:g}", param="hires.merging")
     for name, count in steps:
         if not 1 <= count <= options.max_steps:
             raise BadRequest(f"{name} is {count}; this model takes 1 to {options.max_steps}", param=name)

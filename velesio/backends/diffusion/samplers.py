@@ -16,12 +16,13 @@ from velesio.backends.diffusion.schedules import (
     consistency,
     karras,
     timesteps,
+    unified,
     uniform,
 )
 from velesio.backends.diffusion.solvers import Solver
 from velesio.errors import BadRequest
-
 from velesio.nearest import nearest, quoted
+
 
 class Sampler(NamedTuple):
     """A solver by its names."""
@@ -35,52 +36,47 @@ class Sampler(NamedTuple):
     """Whether the last level but one is left out, which makes the last step less abrupt."""
     by_timesteps: bool = False
     """Whether it was defined on pictures that lose size as they gain noise: it then begins at unit size."""
-    stochastic: bool = False
-    """Whether `eta` 1 is its nature (and not 0)."""
-    second_order: bool = False
 
 
 SAMPLERS = (
     Sampler("DPM++ 2M", ("k_dpmpp_2m",), multistep.dpmpp_2m, "karras"),
-    Sampler("DPM++ SDE", ("k_dpmpp_sde",), solvers.dpmpp_sde, "karras", stochastic=True, second_order=True),
-    Sampler("DPM++ 2M SDE", ("k_dpmpp_2m_sde",), multistep.dpmpp_2m_sde, "exponential", stochastic=True),
-    Sampler("DPM++ 2M SDE Heun", ("k_dpmpp_2m_sde_heun",), multistep.dpmpp_2m_sde_heun, "exponential", stochastic=True),
-    Sampler("DPM++ 2S a", ("k_dpmpp_2s_a",), solvers.dpmpp_2s_ancestral, "karras", stochastic=True, second_order=True),
+    Sampler("DPM++ SDE", ("k_dpmpp_sde",), solvers.dpmpp_sde, "karras"),
+    Sampler("DPM++ 2M SDE", ("k_dpmpp_2m_sde",), multistep.dpmpp_2m_sde, "exponential"),
+    Sampler("DPM++ 2M SDE Heun", ("k_dpmpp_2m_sde_heun",), multistep.dpmpp_2m_sde_heun, "exponential"),
+    Sampler("DPM++ 2S a", ("k_dpmpp_2s_a",), solvers.dpmpp_2s_ancestral, "karras"),
     Sampler(
         "DPM++ 3M SDE",
         ("k_dpmpp_3m_sde",),
         multistep.dpmpp_3m_sde,
         "exponential",
         drops_penultimate=True,
-        stochastic=True,
     ),
-    Sampler("Euler a", ("k_euler_a", "k_euler_ancestral"), solvers.euler_ancestral, stochastic=True),
+    Sampler("Euler a", ("k_euler_a", "k_euler_ancestral"), solvers.euler_ancestral),
     Sampler("Euler", ("k_euler",), solvers.euler),
     Sampler("LMS", ("k_lms",), multistep.lms),
-    Sampler("Heun", ("k_heun",), solvers.heun, second_order=True),
-    Sampler("DPM2", ("k_dpm_2",), solvers.dpm2, "karras", drops_penultimate=True, second_order=True),
+    Sampler("Heun", ("k_heun",), solvers.heun),
+    Sampler("DPM2", ("k_dpm_2",), solvers.dpm2, "karras", drops_penultimate=True),
     Sampler(
         "DPM2 a",
         ("k_dpm_2_a", "k_dpm_2_ancestral"),
         solvers.dpm2_ancestral,
         "karras",
         drops_penultimate=True,
-        stochastic=True,
-        second_order=True,
     ),
-    Sampler("DPM fast", ("k_dpm_fast",), adaptive.dpm_fast, "", stochastic=True),
-    Sampler("DPM adaptive", ("k_dpm_ad", "k_dpm_adaptive"), adaptive.dpm_adaptive, "", stochastic=True),
+    Sampler("DPM fast", ("k_dpm_fast",), adaptive.dpm_fast, ""),
+    Sampler("DPM adaptive", ("k_dpm_ad", "k_dpm_adaptive"), adaptive.dpm_adaptive, ""),
     Sampler("LCM", ("k_lcm",), solvers.lcm, "consistency"),
-    Sampler("Restart", ("restart",), solvers.restart, "karras", second_order=True),
+    Sampler("Restart", ("restart",), solvers.restart, "karras"),
     Sampler("DDIM", ("ddim",), solvers.ddim, "timesteps", by_timesteps=True),
     Sampler("DDIM CFG++", ("ddim_cfgpp",), solvers.ddim_cfgpp, "timesteps", by_timesteps=True),
     Sampler("PLMS", ("plms",), multistep.plms, "timesteps", by_timesteps=True),
-    Sampler("UniPC", ("unipc",), multistep.unipc, "timesteps", by_timesteps=True),
+    Sampler("UniPC", ("unipc",), multistep.unipc, "unified", by_timesteps=True),
 )
 """In the order of the web API's list."""
 
 _OWN: dict[str, Callable[[Levels, int, Bounds], list[float]]] = {
     "timesteps": timesteps,
+    "unified": unified,
     "consistency": consistency,
     "": uniform,
 }

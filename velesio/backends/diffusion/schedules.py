@@ -7,6 +7,7 @@ et al. 2022 (karras), Sabour et al. 2024 (align your steps, kl optimal), the k-d
 
 import bisect
 import math
+import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -78,6 +79,16 @@ def levels_of(
     return Levels([math.sqrt((1 - part) / part) for part in kept], sdxl=sdxl)
 
 
+def changed(levels: Levels, *, half_alphas: bool = False, zero_terminal: bool = False) -> Levels:
+    """Levels with their shares of signal rounded to half precision, and then with nothing but noise at the last one."""
+    kept = [1 / (1 + sigma**2) for sigma in levels.sigmas]
+    if half_alphas:
+        kept = [float(struct.unpack("e", struct.pack("e", part))[0]) for part in kept]
+    if zero_terminal:
+        kept = _rescaled(kept)
+    return Levels([math.sqrt((1 - part) / part) for part in kept], sdxl=levels.sdxl)
+
+
 def _rescaled(kept: list[float]) -> list[float]:
     """Lin et al. 2023: shifted so that the last has no signal, scaled so that the first keeps its own."""
     roots = [math.sqrt(part) for part in kept]
@@ -102,6 +113,8 @@ class Bounds(NamedTuple):
     alpha: float = 0.6
     """Of the beta schedule."""
     beta: float = 0.6
+    skip: str = "time_uniform"
+    """How UniPC's own schedule lies in time."""
 
 
 def uniform(levels: Levels, steps: int, bounds: Bounds) -> list[float]:
@@ -190,6 +203,16 @@ def timesteps(levels: Levels, steps: int, bounds: Bounds) -> list[float]:
     stride = max(len(levels) // steps, 1)
     times = [min(time + 1, len(levels) - 1) for time in range(0, len(levels), stride)]
     return [*(levels.sigmas[time] for time in reversed(times)), levels.smallest]
+
+
+def unified(levels: Levels, steps: int, bounds: Bounds) -> list[float]:
+    """UniPC's own: as `timesteps`, or at equal distances in time's root or in the signal's share by its logarithm."""
+    if bounds.skip == "time_quadratic":
+        return [levels.sigma(root**2) for root in linspace(math.sqrt(len(levels) - 1), 0, steps + 1)]
+    if bounds.skip == "logSNR":
+        logs = linspace(math.log(levels.largest), math.log(levels.smallest), steps + 1)
+        return [math.exp(log) for log in logs]
+    return timesteps(levels, steps, bounds)
 
 
 def consistency(levels: Levels, steps: int, bounds: Bounds) -> list[float]:

@@ -9,7 +9,6 @@ from velesio.backends.diffusion import canvas
 from velesio.errors import BadRequest
 from velesio.jobs import Sheet
 
-_PAPER, _INK = "#ffffff", "#000000"
 _LEAST_FONT, _FONT_SHARE = 10, 25
 """The font's size in pixels: this share of a picture's sides together."""
 _MOST_MARGIN = 4096
@@ -57,26 +56,25 @@ def arranged(asked: Sheet, most: int) -> Image.Image:
         raise BadRequest("there is no picture to arrange", param="pictures")
     width, height = max(each.width for each in known), max(each.height for each in known)
     font = ImageFont.load_default(max(_LEAST_FONT, (width + height) // _FONT_SHARE))
-    over = [wrapped(title, width, font) for title in asked.over]
     left = width * 3 // 4 if any(asked.beside) else 0
-    top = max((_tall(text, font) for text in over), default=0)
+    top = max((_tall(wrapped(title, width, font), font) for title in asked.over), default=0)
     plan = Plan(asked.columns, -(-len(pictures) // asked.columns), width, height, asked.margin, left, top)
     if plan.size[0] * plan.size[1] > most:
         raise BadRequest(f"the sheet would have {plan.size[0]} x {plan.size[1]} pixels, and may have {most}")
-    return _drawn(plan, pictures, over, [wrapped(title, left, font) for title in asked.beside], font)
+    return _drawn(asked, plan, pictures, font)
 
 
-def _drawn(
-    plan: Plan, pictures: Sequence[Image.Image | None], over: Sequence[str], beside: Sequence[str], font: Font
-) -> Image.Image:
-    sheet = Image.new("RGB", plan.size, _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    for column, text in enumerate(over[: plan.columns]):
-        x, _ = plan.place(column)
-        pen.multiline_text((x + plan.width // 2, plan.top // 2), text, _INK, font, anchor="mm", align="center")
-    for row, text in enumerate(beside[: plan.rows]):
-        _, y = plan.place(row * plan.columns)
-        pen.multiline_text((plan.left // 2, y + plan.height // 2), text, _INK, font, anchor="mm", align="center")
+def _drawn(asked: Sheet, plan: Plan, pictures: Sequence[Image.Image | None], font: Font) -> Image.Image:
+    sheet = Image.new("RGB", plan.size, canvas.rgb(asked.paper, "paper"))
+    pen, ink = ImageDraw.Draw(sheet), canvas.rgb(asked.ink, "ink")
+
+    def write(text: str, across: int, down: int) -> None:
+        pen.multiline_text((across, down), text, ink, font, anchor="mm", align="center")
+
+    for column, title in enumerate(asked.over[: plan.columns]):
+        write(wrapped(title, plan.width, font), plan.place(column)[0] + plan.width // 2, plan.top // 2)
+    for row, title in enumerate(asked.beside[: plan.rows]):
+        write(wrapped(title, plan.left, font), plan.left // 2, plan.place(row * plan.columns)[1] + plan.height // 2)
     for index, picture in enumerate(pictures):
         if picture is not None:
             sheet.paste(picture, plan.place(index))

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from velesio.backends.diffusion import esrgan
+from velesio.backends.diffusion.device import Device
 from velesio.backends.diffusion.masks import Picture
 from velesio.errors import BadRequest, JobFailed, ModelLoadFailed
 from velesio.nearest import nearest, quoted
@@ -36,7 +37,6 @@ LATENT_MODES: dict[str, tuple[str, bool]] = {
 }
 """torch's interpolation and antialiasing of each mode."""
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
 MAX_PASSES = 3
 """How often a network is run over its own result to reach a size."""
 
@@ -61,13 +61,15 @@ class Tiles(NamedTuple):
     overlap: int = 8
 
 
-def found(name: str, names: Iterable[str]) -> str:
-    """The upscaler of that name in any case; an empty one is no upscaler.
+def found(name: str, names: Iterable[str], *, latent: bool = True) -> str:
+    """The upscaler of that name in any case; an empty one is no upscaler. `latent`: whether those of latents count.
 
     Raises:
         BadRequest: if there is none; the message names the nearest ones.
     """
-    known = [NONE, LANCZOS, NEAREST, *LATENT_MODES, *names]
+    if not latent and name.strip().lower() in {mode.lower() for mode in LATENT_MODES}:
+        raise BadRequest(f"{name!r} enlarges latents, not pictures; there are None, Lanczos, Nearest", param="upscaler")
+    known: list[str] = [NONE, LANCZOS, NEAREST, *(LATENT_MODES if latent else ()), *names]
     by_case = {other.lower(): other for other in known}
     if match := by_case.get(name.strip().lower() or NONE.lower()):
         return match
@@ -141,8 +143,36 @@ def _ramp(length: int, overlap: int, like: Tensor) -> Tensor:
     return torch.minimum(place, place.flip(0)).clamp(max=max(1, overlap)) / max(1, overlap)
 
 
-def load(path: Path, *, allow_pickle: bool = False) -> Model:
-    """The upscaler in a file.
+class _OnDevice:
+    """A network where its device has it, for pictures of the processor's."""
+
+    def __init__(self, network: nn.Module, run: Callable[[Tensor], Tensor], device: Device) -> None:
+        self._network = device.settle(network, device.dtype)
+        self._run = run
+        self._dtype = device.dtype
+        self._device = device
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Raises JobFailed if it gives no numbers, even in float32."""
+        made = self._made(pictures)
+        if not torch.isfinite(made).all() and self._dtype != torch.float32:
+            self._dtype = torch.float32
+            nn.Module.to(self._network, dtype=torch.float32)
+            made = self._made(pictures)
+        if not torch.isfinite(made).all():
+            raise JobFailed("the upscaler gave no valid numbers (NaN); try another one")
+        return made
+
+    def _made(self, pictures: Tensor) -> Tensor:
+        self._device.enter(self._network)
+        try:
+            return self._run(pictures.to(self._device.place, self._dtype)).float().cpu()
+        finally:
+            self._device.leave(self._network)
+
+
+def load(path: Path, device: Device, *, allow_pickle: bool = False) -> Model:
+    """The upscaler in a file, on a device.
 
     Raises:
         ModelLoadFailed: if it is damaged, of a kind that nobody here knows, or pickled without permission.
@@ -154,8 +184,8 @@ def load(path: Path, *, allow_pickle: bool = False) -> Model:
     except (RuntimeError, IndexError, KeyError, ValueError) as error:
         raise ModelLoadFailed(f"{path} is no complete upscaler: {error}") from error
     if network is not None:
-        return Model(path.stem, network.scale, network, network.shuffle, size)
-    return _by_spandrel(path, state, size)
+        return Model(path.stem, network.scale, _OnDevice(network, network, device), network.shuffle, size)
+    return _by_spandrel(path, state, size, device)
 
 
 def _weights(path: Path, allow_pickle: bool) -> Mapping[str, Any]:
@@ -183,7 +213,7 @@ def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if hasattr(tensor, "shape")}
 
 
-def _by_spandrel(path: Path, state: dict[str, Tensor], size: int) -> Model:
+def _by_spandrel(path: Path, state: dict[str, Tensor], size: int, device: Device) -> Model:
     if importlib.util.find_spec("spandrel") is None:
         raise ModelLoadFailed(f"{path} is no ESRGAN network: for other kinds, pip install 'velesio[upscalers]'")
     spandrel = importlib.import_module("spandrel")
@@ -193,5 +223,5 @@ def _by_spandrel(path: Path, state: dict[str, Tensor], size: int) -> Model:
         raise ModelLoadFailed(f"{path} is no upscaler that spandrel knows: {error}") from error
     if not isinstance(made, spandrel.ImageModelDescriptor):
         raise ModelLoadFailed(f"{path} is a network for {type(made).__name__}, not one that enlarges pictures")
-    made.eval()
-    return Model(path.stem, made.scale, made, made.size_requirements.multiple_of, size)
+    run = _OnDevice(made.model, made, device)
+    return Model(path.stem, made.scale, run, made.size_requirements.multiple_of, size)
