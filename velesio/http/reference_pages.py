@@ -166,10 +166,9 @@ password of HTTP Basic), and `?id_task=` narrows them to the request with that `
 
 Errors are `{"error": "HTTPException", "detail", "body", "errors"}` with the HTTP status; values of a wrong type are 422
 with a list in `detail`. Unknown fields are passed over; an unknown model, sampler, schedule or upscaler is refused with
-the nearest names (samplers and schedules not if `lenient` or the option `sdapi.lenient` says so). Pictures come in base64
-or as `data:` addresses; others are fetched from the hosts of [`fetch.hosts`](../security.md), by default from none.
-Progress is told by the gateway that answers the request: behind a balancer of several, send
-both to the same one.
+the nearest names (samplers and schedules not if `lenient` or the option `sdapi.lenient` says so). Pictures come in
+base64 or as `data:` addresses; others are fetched from the hosts of [`fetch.hosts`](../security.md), by default from
+none. Progress is told by the gateway that answers the request: behind a balancer of several, send both to the same one.
 """,
     parts=(
         sdapi,
