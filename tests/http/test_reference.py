@@ -12,7 +12,7 @@ from velesio.http import app, families
 from velesio.http.fields import given, of, passed, refused
 from velesio.http.operations import Group, Operation
 from velesio.http.reference import Page, render, table, words
-from velesio.http.reference_pages import PAGES, operations
+from velesio.http.reference_pages import PAGES, operations, write
 
 FOLDER = Path(__file__).parents[2] / "docs" / "api"
 
@@ -111,3 +111,13 @@ def test_shared_fields_stand_once() -> None:
     assert page.count("| `seed` |") == 1
     assert page.count("And the fields of [Common](#common).") == 2
     assert list(one.every_field) == ["seed", "a"]
+
+
+def test_pages_are_written_where_they_differ(tmp_path: Path) -> None:
+    """Each page is a file; those that were current are left alone, and the others are named."""
+    files = [tmp_path / f"{page.name}.md" for page in PAGES]
+    assert write(tmp_path) == files
+    assert write(tmp_path) == []
+    files[1].write_text("stale", encoding="utf-8")
+    assert write(tmp_path) == [files[1]]
+    assert files[1].read_text(encoding="utf-8") == render(PAGES[1])
