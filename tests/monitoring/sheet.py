@@ -34,5 +34,8 @@ def _panel(sheet: Image.Image, corner: tuple[int, int], panel: Sequence[tuple[Qu
         step = (WIDTH - 20) / max(1, len(line) - 1)
         scale = (HEIGHT - 48) / (highest or 1.0)
         points = [(left + 10 + step * i, top + HEIGHT - 10 - value * scale) for i, value in enumerate(line)]
+        colour = COLOURS[number % len(COLOURS)]
         if len(points) > 1:
-            pen.line(points, fill=COLOURS[number % len(COLOURS)], width=1)
+            pen.line(points, fill=colour, width=1)
+        else:
+            pen.point(points, fill=colour)

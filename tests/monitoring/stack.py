@@ -120,10 +120,10 @@ class Stack:
         """Another process in the place of one that was killed."""
         self.workers[number] = self._worker(number).ready()
 
-    def series(self, expression: str) -> list[Series]:
-        """What Prometheus has of it in the last half minute."""
+    def series(self, expression: str, seconds: int = 30) -> list[Series]:
+        """What Prometheus has of it in the last seconds."""
         now = time.time()
-        asked = {"query": expression, "start": now - 30, "end": now, "step": 1}
+        asked = {"query": expression, "start": now - seconds, "end": now, "step": 1}
         found = self.ask("/api/v1/query_range?" + urllib.parse.urlencode(asked))
         return [Series(one["metric"], [float(value) for _, value in one["values"]]) for one in found["data"]["result"]]
 
