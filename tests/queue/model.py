@@ -20,6 +20,9 @@ class ModelJob:
     crashes: int = 0
     releases: int = 0
     suspect_since: int = 0
+    host: str = ""
+    hosted: int = 0
+    busy: int = 0
     lost: int = 0
     owner: str = ""
     cancelled: str = ""
@@ -35,7 +38,6 @@ class ModelQueue:
     max_crashes: int
     retry_max: int
     alone_wait: int
-    look_ahead: int
     jobs: dict[str, ModelJob] = field(default_factory=dict)
     virtual: dict[int, float] = field(default_factory=dict)
     last: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class ModelQueue:
         open_classes = {priority for priority in range(3) if self.waiting(priority)}
         while room > len(taken) and not blocked and open_classes:
             priority, turn = self._next_class(open_classes)
-            job, expired, blocked = self._choose(priority, running + len(taken), now)
+            job, expired, blocked = self._choose(owner, priority, running + len(taken), now)
             if job:
                 self.turn = turn
                 self._lease(job, owner, now)
@@ -96,18 +98,24 @@ class ModelQueue:
             if turns[turn - 1] in open_classes:
                 return turns[turn - 1], turn
 
-    def _choose(self, priority: int, running: int, now: int) -> tuple[ModelJob | None, bool, bool]:
+    def _choose(self, owner: str, priority: int, running: int, now: int) -> tuple[ModelJob | None, bool, bool]:
         expired = False
-        for job in self.waiting(priority)[: self.look_ahead]:
+        for job in self.waiting(priority):
             if job.deadline <= now:
                 self.end(job, "failed")
                 expired = True
             elif job.crashes and running:
-                if now - job.suspect_since > self.alone_wait:
+                if now - job.suspect_since > self.alone_wait and self._hosts(job, owner, running, now):
                     return None, False, True
             else:
                 return job, expired, False
         return None, expired, False
+
+    def _hosts(self, job: ModelJob, owner: str, running: int, now: int) -> bool:
+        if job.host not in {"", owner} and now - job.hosted <= self.alone_wait and job.busy <= running:
+            return False
+        job.host, job.hosted, job.busy = owner, now, running
+        return True
 
     def _lease(self, job: ModelJob, owner: str, now: int) -> None:
         job.state, job.owner = "r", owner

@@ -66,9 +66,7 @@ class History:
         client.flushall()
         self.client = client
         self.driver = Driver(client, QUEUE)
-        self.model = ModelQueue(
-            cap=12, tenant_cap=6, max_attempts=2, max_crashes=1, retry_max=8000, alone_wait=1000, look_ahead=3
-        )
+        self.model = ModelQueue(cap=12, tenant_cap=6, max_attempts=2, max_crashes=1, retry_max=8000, alone_wait=1000)
         self.leases: list[tuple[str, Taken]] = []
         self.serial = 0
 

@@ -299,6 +299,38 @@ def test_a_suspect_waits_for_an_idle_worker(driver: Driver) -> None:
     assert [lease.id for lease in driver.take("w3", 3)] == ["other2"]
 
 
+def test_one_busy_worker_runs_empty_for_a_suspect(driver: Driver) -> None:
+    """The one with least to do of those that ask; the others go on, and replace it when it asks no more."""
+    driver.enqueue("a suspect")
+    driver.expire(*driver.take("w1"))
+    driver.sweep()
+    for number in range(4):
+        driver.enqueue(f"other{number}", tenant="b")
+    driver.now += 1001
+    assert driver.take("w2", running=3) == []
+    assert [lease.id for lease in driver.take("w3", running=3)] == ["other0"]
+    assert driver.take("w4", running=2) == []
+    assert [lease.id for lease in driver.take("w2", running=3)] == ["other1"]
+    assert driver.take("w4", running=2) == []
+    driver.now += 1001
+    assert driver.take("w3", running=4) == []
+    assert [lease.id for lease in driver.take("w4", running=5)] == ["other2"]
+    assert [lease.id for lease in driver.take("w5", 3)] == ["a suspect"]
+
+
+def test_suspects_hide_nothing_behind_them(make_driver) -> None:
+    """However many jobs of dead workers stand before it, a busy worker finds the job that it may run."""
+    driver = make_driver(look_ahead=2)
+    for number in range(7):
+        driver.enqueue(f"suspect{number}")
+    driver.expire(*driver.take("w1", 7))
+    driver.enqueue("other", tenant="b")
+    assert [lease.id for lease in driver.take("w2", running=1)] == ["other"]
+    assert driver.take("w2", running=2) == []
+    [alone] = driver.take("w3", 3)
+    assert alone.crashes == 1
+
+
 def test_reclaim_reaches_every_lease(driver: Driver) -> None:
     """A lost lease behind many that are alive is found within a few calls."""
     for number in range(250):

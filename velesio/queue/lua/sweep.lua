@@ -32,9 +32,10 @@ local function forget_consumers(queue)
   -- a consumer without leases whose worker is gone; deleting one with leases would lose them
   local consumers = redis.pcall('XINFO', 'CONSUMERS', flight(queue), 'w')
   if consumers.err then return end
-  for index = 1, math.min(#consumers, 100) do
-    local facts = {}
-    for field = 1, #consumers[index], 2 do facts[consumers[index][field]] = consumers[index][field + 1] end
+  local first = math.floor(now / S.sweep) * 97 % math.max(1, #consumers) -- in turn, however many of them live
+  for step = 0, math.min(#consumers, 100) - 1 do
+    local consumer, facts = consumers[(first + step) % #consumers + 1], {}
+    for field = 1, #consumer, 2 do facts[consumer[field]] = consumer[field + 1] end
     if facts.pending == 0 and not redis.call('ZSCORE', root .. 'wks', facts.name) then
       redis.call('XGROUP', 'DELCONSUMER', flight(queue), 'w', facts.name)
     end

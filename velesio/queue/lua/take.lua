@@ -57,22 +57,37 @@ local function unfit(job, set, id)
   return true
 end
 
+local function is_host(job)
+  -- whether this worker is the one that runs empty for a suspect: that with least to do of those that ask. The others
+  -- go on; one that no longer asks is replaced
+  local key = root .. 'j:' .. job.id
+  local f = redis.call('HMGET', key, 'host', 'hosted', 'busy')
+  if f[1] and f[1] ~= owner and now - f[2] <= S.alone_wait and tonumber(f[3]) <= running then return false end
+  redis.call('HSET', key, 'host', owner, 'hosted', now, 'busy', running)
+  return true
+end
+
 local function choose(set)
-  -- of the first few, the one with the longest cached beginning; the head, if nothing is cached or it waits for long
-  local best, depth, gone = nil, -1, 0
-  for rank, id in ipairs(redis.call('ZRANGE', set, 0, S.look_ahead - 1)) do
-    budget = budget - 1
-    local job = load(id)
-    if unfit(job, set, id) then
-      gone = gone + 1
-    elseif job.crash > 0 and running > 0 then
-      if now - job.sus > S.alone_wait then blocked = true return nil, 0 end -- run empty, so that it gets its turn
-    else
-      local match = any_cached and overlap(job.pre) or 0
-      if match > depth then best, depth = job, match end
-      if not any_cached or (rank == 1 and now - job.enq > S.look_ahead_wait) then break end
+  -- of the first few, the one with the longest cached beginning; the head, if nothing is cached or it waits for long.
+  -- Suspects that must not run here now hide nothing behind them
+  local best, depth, gone, from = nil, -1, 0, 0
+  repeat
+    local ids = redis.call('ZRANGE', set, from, from + S.look_ahead - 1)
+    for rank, id in ipairs(ids) do
+      budget = budget - 1
+      local job = load(id)
+      if unfit(job, set, id) then
+        gone = gone + 1
+      elseif job.crash > 0 and running > 0 then
+        if now - job.sus > S.alone_wait and is_host(job) then blocked = true return nil, 0 end
+      else
+        local match = any_cached and overlap(job.pre) or 0
+        if match > depth then best, depth = job, match end
+        if not any_cached or (from + rank == 1 and now - job.enq > S.look_ahead_wait) then break end
+      end
     end
-  end
+    from = from + #ids
+  until best or gone > 0 or budget <= 0 or #ids < S.look_ahead
   return best, gone
 end
 
