@@ -92,7 +92,7 @@ def _text(records: Records) -> str:
             row.goal.name,
             _figure(row.own),
             _figure(row.rival),
-            number(row.value),
+            number(row.value if row.rival is not None else None),
             row.goal.claim,
             {True: "reached", False: "missed", None: "-"}[row.passed],
             row.rival_name or "",

@@ -49,7 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cores: float
     """Of the broker, busy in a second of the world."""
     broker_mib: float
-    """At the end of the arrivals' backlog, Valkey's `used_memory`."""
+    """Valkey's `used_memory` at the end."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +100,8 @@ def simulate(plan: Plan, url: str) -> Run:
         world.run()
         took = time.perf_counter() - began
         shares = figures.shares(plan, world.jobs, world.refused, world.begun)
-        costs = figures.costs(scripts.samples, world.seconds)
+        loaded = {name: scripts.samples[name][:calls] for name, calls in world.loaded.items()}
+        costs = figures.costs(loaded, plan.seconds)
         return Run(
             plan=plan,
             took_s=round(took, 1),

@@ -20,8 +20,8 @@ from benches.simulation_scripts import Leased, Scripts
 from velesio.config import QueueSection
 
 _NOISE = 0.25
-_SPREAD = 0.7
-"""Of the logarithm of jobs' sizes."""
+_SPREAD, _LARGEST = 0.7, 4.0
+"""Of the logarithm of jobs' sizes; the largest, in means."""
 _POLL = 100
 """Milliseconds until a worker with room asks again that got nothing though jobs wait."""
 _SWEEPS = 1.0
@@ -126,6 +126,8 @@ class World:
         self.busy_ms = 0
         """Of slots, in the time that counts."""
         self.begun = scripts.now
+        self.loaded: dict[str, int] = {}
+        """Calls of each kind while jobs came: what follows is the end, with ever fewer of them."""
         self.over = False
         self._told = time.monotonic()
         self._settings = plan.settings()
@@ -170,7 +172,7 @@ class World:
             return
         self._at(self._next(tenant), self._arrive, tenant)
         job = f"{tenant.name}-{len(self.jobs) + self.refused[tenant.name]:016}"
-        cost = tenant.size * self._random.lognormvariate(-(_SPREAD**2) / 2, _SPREAD)
+        cost = tenant.size * min(_LARGEST, self._random.lognormvariate(-(_SPREAD**2) / 2, _SPREAD))
         if self.scripts.enqueue(job, tenant.name, tenant.weight, round(cost, 3)):
             self.jobs[job] = Track(tenant=tenant.name, cost=cost, queued=self.scripts.now)
             self._wake()
@@ -310,6 +312,8 @@ class World:
         while len(self._unanswered) >= _ANSWERED or (self._unanswered and self.seconds > self.plan.seconds):
             self.scripts.answered(self._unanswered[:_ANSWERED])
             del self._unanswered[:_ANSWERED]
+        if not self.loaded and self.seconds > self.plan.seconds:
+            self.loaded = {name: len(taken) for name, taken in self.scripts.samples.items()}
         if round(self.seconds) % 5 == 0:
             self.scripts.listen()
             self._tell()
