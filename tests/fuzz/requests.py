@@ -180,8 +180,8 @@ def _check_address(data: bytes) -> None:
         or ":" in host
     )
     if not private:
-        literal = host.replace(".", "").replace(":", "").isalnum() and (host[:1].isdigit() or ":" in host)
-        assert not literal or not host.startswith(("127.", "10.", "192.168.", "169.254.", "::1", "::ffff:127")), host
+        is_literal = ":" in host or host.replace(".", "").isdigit()
+        assert not is_literal or addresses.is_public(host), host
 
 
 def _addresses() -> Iterator[bytes]:
