@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
+from velesio import heap
 from velesio.backends.base import Engine, ModelCard, Work
 from velesio.engines import Delivery, EngineThread
 from velesio.errors import ModelLoadFailed
@@ -171,6 +172,17 @@ async def test_close_hands_back_what_is_held(bench: Bench, toys: list[Toy]) -> N
     await bench.until(lambda: all(map(bench.ended, works)))
     assert [bench.of(work)[-1] for work in works] == [None] * 3
     assert not bench.thread.alive
+
+
+async def test_memory_goes_back_when_the_model_is_free(
+    bench: Bench, toys: list[Toy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the engine is closed, not before; on its own thread, so that nobody waits."""
+    seen: list[tuple[bool, bool]] = []
+    given = lambda: seen.append((toys[0].closed, threading.current_thread() is threading.main_thread()))  # noqa: E731
+    monkeypatch.setattr(heap, "give_back", given)
+    await bench.thread.close()
+    assert seen == [(True, False)]
 
 
 async def test_a_failed_load_says_why() -> None:

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import structlog
 
-from velesio import metrics
+from velesio import heap, metrics
 from velesio.backends.base import Engine, ModelCard, Work
 from velesio.errors import ModelLoadFailed, VelesioError
 from velesio.jobs import Event, Failed, Job, is_final
@@ -140,6 +140,8 @@ class EngineThread:
             self._hand_back()
             if engine is not None:
                 engine.close()
+                engine = None
+                heap.give_back()
 
     def _load(self) -> Engine:
         began = time.monotonic()
