@@ -212,6 +212,13 @@ def test_another_prompt_and_checkpoint_in_the_second_pass(studio: Studio) -> Non
     assert "nope" in studio.refusal(hires=Hires(1.5, checkpoint="nope")).message
 
 
+def test_a_checkpoint_that_names_itself_goes_on(studio: Studio) -> None:
+    """With its ending and a hash too, as A1111's clients have it."""
+    plain, own = studio.picture(hires=Hires(1.5)), studio.subject.card.name
+    for name in (own, f"{own}.safetensors [0123456789]"):
+        assert (studio.picture(hires=Hires(1.5, checkpoint=name)) == plain).all()
+
+
 def test_a_refiner_takes_over(studio: Studio) -> None:
     """From the part of the steps on that was asked for; at 1 never."""
     plain = studio.picture()

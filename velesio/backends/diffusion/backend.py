@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from velesio.backends.base import Catalogue, Engine, ModelCard
+from velesio.backends.diffusion import lean
 from velesio.backends.diffusion.discovery import Found, discover
 from velesio.errors import ModelLoadFailed
 
@@ -30,6 +31,7 @@ class DiffusionBackend:
             ModelLoadFailed: if torch or diffusers is not installed, or the file is refused.
         """
         try:
+            lean.import_networks()
             from velesio.backends.diffusion import loading  # noqa: PLC0415 - imports torch
             from velesio.backends.diffusion.device import Device  # noqa: PLC0415
             from velesio.backends.diffusion.engine import DiffusionEngine  # noqa: PLC0415
@@ -40,7 +42,7 @@ class DiffusionBackend:
         device = Device(found.options)
         networks = loading.load(self._source(found), device, report)
         others = {name: self._source(other) for name, other in self._found.items() if name != card.name}
-        models = Models(networks, device, found.library, others, found.options)
+        models = Models(networks, device, found.library, others, found.options, name=card.name)
         return DiffusionEngine(models, device, found.options)
 
     def _source(self, found: Found) -> "Source":

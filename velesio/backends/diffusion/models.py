@@ -34,10 +34,18 @@ class Models:
     """An engine's models by name."""
 
     def __init__(
-        self, own: Networks, device: Device, library: Library, others: Mapping[str, Source], options: Options
+        self,
+        own: Networks,
+        device: Device,
+        library: Library,
+        others: Mapping[str, Source],
+        options: Options,
+        *,
+        name: str = "",
     ) -> None:
-        """`others`: the further checkpoints that jobs may name."""
+        """`others`: the further checkpoints that jobs may name; `name`: how they call the engine's own."""
         self.own = own
+        self._name = name
         self.library = library
         self._device = device
         self._others = others
@@ -48,13 +56,13 @@ class Models:
         self._digests: dict[Path, str] = {}
 
     def networks(self, checkpoint: str = "") -> Networks:
-        """A checkpoint's networks; empty: the engine's own.
+        """A checkpoint's networks; empty, or its name: the engine's own.
 
         Raises:
             BadRequest: if no checkpoint is called so.
             ModelLoadFailed: if it cannot be loaded.
         """
-        if not checkpoint:
+        if not checkpoint or _stem(checkpoint) == self._name:
             return self.own
         source = self.source(checkpoint)
         return self._get("checkpoint", checkpoint, lambda: loading.load(source, self._device, lambda _part: None))
@@ -65,7 +73,7 @@ class Models:
         Raises:
             BadRequest: if no checkpoint is called so.
         """
-        found = self._others.get(checkpoint.partition(" [")[0].removesuffix(".safetensors").removesuffix(".ckpt"))
+        found = self._others.get(_stem(checkpoint))
         if found is None:
             there = ", ".join(sorted(self._others)[:8]) or "none"
             raise BadRequest(f"no checkpoint is called {checkpoint!r}; this worker has {there}", param="checkpoint")
@@ -177,3 +185,8 @@ class Models:
             del self._kept[oldest]
             self._adapters.pop(oldest[1], None)
         self._device.free()
+
+
+def _stem(checkpoint: str) -> str:
+    """A checkpoint's name without the ending and the hash that A1111's clients put behind it."""
+    return checkpoint.partition(" [")[0].removesuffix(".safetensors").removesuffix(".ckpt")
