@@ -9,13 +9,13 @@ from velesio.queue.keys import PERMANENT
 _WARM = 0.25
 """Part of the time in which caches and pools may fill: slopes are those of the rest."""
 _NO_TTL = "(no time to live)"
-BOUNDED = {"ser": 400, "rl": 20_000, "idem": 20_000}
+BOUNDED = {"ser": 400, "ss": 101, "rl": 20_000, "idem": 20_000}
 """Families of keys that fill for an hour or longer, and how many of them there may be: a series has 366 spans of ten
-seconds, limits of keys live as long as what they count."""
-GROWING = frozenset({"ser", "keys", "audit", "mine", "use", "rl", "n", "end", "dead"})
-"""Families whose bytes grow towards a bound of their own that an hour does not reach: 61 minutes of series, 10,000
-keys, audited changes and background jobs, rows of accounts. They are taken off the broker's memory before it is judged.
-"""
+seconds, a key has a hundred sessions and their list, limits live as long as what they count."""
+GROWING = frozenset({"ser", "ss", "keys", "audit", "mine", "use", "rl", "n", "end", "dead"})
+"""Families whose bytes grow towards a bound of their own that an hour does not reach: 61 minutes of series, a hundred
+sessions of a key, 10,000 keys, audited changes and background jobs, rows of accounts. They are taken off the broker's
+memory before it is judged."""
 _KEYS_BAND = 0.5
 """Part of its middle by which a family of keys may grow: what lives a minute counts the last minute's load."""
 _KEYS_FEW = 20
