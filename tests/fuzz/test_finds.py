@@ -142,6 +142,36 @@ def test_references_in_schemas_count_in_ascii(key: str) -> None:
         to_gbnf({"allOf": [{"$ref": f"#/enum/{key}"}], "enum": [1]})
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": ["a"], "minLength": {}},
+        {"enum": ["a"], "maxLength": None, "minLength": "1"},
+        {"enum": [1], "minimum": []},
+        {"type": [{}], "const": 1},
+        {"type": {}},
+        {"required": 5, "properties": {}},
+        {"required": [{}], "allOf": [{"required": [{}]}]},
+        {"properties": []},
+        {"prefixItems": 5},
+        {"allOf": [{"minimum": 1}, {"minimum": "2"}]},
+        {"allOf": [{"enum": 1}, {"enum": 2}]},
+        {"allOf": [{"properties": 1}, {"properties": {}}]},
+        {"$ref": {}, "type": "string"},
+        {"multipleOf": "1", "type": "number"},
+    ],
+)
+def test_keywords_of_a_wrong_kind_are_refused(schema: dict[str, Any]) -> None:
+    """Wherever they stand, with their place."""
+    with pytest.raises(BadRequest, match=r"json_schema: schema.*: expected "):
+        to_gbnf(schema)
+
+
+def test_keywords_that_are_null_are_not_there() -> None:
+    """As some clients' schema makers leave them."""
+    assert to_gbnf({"type": "string", "maxLength": None, "pattern": None, "enum": None}) == to_gbnf({"type": "string"})
+
+
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1", "127.050.1"])
 def test_addresses_in_unusual_notations_are_private(host: str) -> None:
     """Where every host is allowed, too: some libraries take them for 127.0.0.1."""

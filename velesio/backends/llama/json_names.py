@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from velesio.backends.llama.gbnf import complement
+from velesio.backends.llama.json_keywords import refused
 from velesio.backends.llama.json_pattern import chars_of, common
 from velesio.backends.llama.json_rules import Rules, literal
-from velesio.backends.llama.json_values import refused
 
 _LONGEST = 60
 _FREE = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0xA0, 0xD7FF), (0xE000, 0x10FFFF))

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from velesio.backends.llama.json_values import refused
+from velesio.backends.llama.json_keywords import refused
 
 MAX_RULES = 5000
 MAX_SIZE = 100_000

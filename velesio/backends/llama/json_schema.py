@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 from velesio.backends.llama import json_number
+from velesio.backends.llama.json_keywords import checked, refused
 from velesio.backends.llama.json_names import other_name
 from velesio.backends.llama.json_pattern import PatternError, string_of
 from velesio.backends.llama.json_rules import FORMATS, Rules, constant
-from velesio.backends.llama.json_values import ASSERTIONS, NothingValidError, is_valid, merged, refused, types_of
+from velesio.backends.llama.json_values import ASSERTIONS, NothingValidError, is_valid, merged, types_of
 
 Schema = dict[str, Any] | bool
 
@@ -106,7 +107,8 @@ class _Converter:
             raise NothingValidError(place, "nothing is valid there")
         if not isinstance(schema, dict):
             raise refused(place, "a schema is an object, true or false")
-        if isinstance(schema.get("$ref"), str):
+        schema = checked(schema, place)
+        if "$ref" in schema:
             return self._ref(schema, place)
         self._check(schema, place)
         for keyword in ("anyOf", "oneOf", "allOf"):

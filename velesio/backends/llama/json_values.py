@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from velesio.errors import BadRequest
+from velesio.backends.llama.json_keywords import checked, refused
 
 ASSERTIONS = frozenset(
     [
@@ -54,11 +54,6 @@ class NothingValidError(Exception):
         super().__init__(place, why)
         self.place = place
         self.why = why
-
-
-def refused(place: str, why: str) -> BadRequest:
-    """The refusal of a schema for what stands at `place`."""
-    return BadRequest(f"json_schema: {place}: {why}", param="json_schema")
 
 
 def types_of(schema: Mapping[str, Any]) -> list[str]:
@@ -111,7 +106,7 @@ def merged(schemas: Sequence[Any], place: str) -> Any:
         if schema is not True:
             if not isinstance(schema, dict):
                 raise refused(place, "a schema is an object, true or false")
-            whole = _merged_pair(whole, schema, place)
+            whole = _merged_pair(whole, checked(schema, place), place)
     return whole
 
 
