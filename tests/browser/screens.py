@@ -4,27 +4,39 @@
 """
 
 import io
+import secrets
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import CHROMIUM
-from tests.browser.site import ECHO, TEXT, start_server
+from tests.browser.site import ECHO, TEXT, start_server, toml
 from tests.browser.test_operating import background
-from tests.end_to_end.process import Server
+from tests.end_to_end.process import Server, own_folder, running
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "images"
 MOST_BYTES = 150_000
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+
+OPERATOR = secrets.token_urlsafe(24)
+"""The key with which the pictures of a server that asks for keys are taken; it is in none of them."""
+KEYS = (
+    {"name": "office", "tenant": "office", "scopes": ["text", "images", "admin"]},
+    {"name": "orchard-game", "tenant": "studio", "scopes": ["text"], "models": ["smol*"], "limits": {"requests": 600}},
+    {"name": "postcards", "tenant": "studio", "scopes": ["images"], "expires": "2030-01-31T00:00:00Z"},
+    {"name": "ada-notebook", "tenant": "research", "models": [ECHO, "smol*"]},
+    {"name": "old-crawler", "tenant": "research", "scopes": ["text"]},
+)
+"""Whoever these would be for does not exist."""
 
 
 def put(page: "Page", field: str, value: str) -> None:
@@ -101,23 +113,39 @@ def job(page: "Page", server: Server) -> None:
     page.locator("#timeline li").nth(3).wait_for()
 
 
+def keys(page: "Page", _: Server) -> None:
+    """Several, one of them revoked."""
+    page.get_by_label("API key").fill(OPERATOR)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("row").filter(has_text=str(KEYS[-1]["name"])).get_by_text("revoked").wait_for()
+
+
 def nothing(page: "Page", _: Server) -> None:
     """The page as it opens."""
     page.wait_for_timeout(400)
 
 
-SHOTS: dict[str, tuple[str, Callable[["Page", Server], None]]] = {
-    "chat": ("/", chat),
-    "completion": ("/#completion", completion),
-    "images": ("/#images", images),
-    "inpainting": ("/#images", inpainting),
-    "embeddings": ("/#embeddings", embeddings),
-    "dashboard": ("/dashboard", dashboard),
-    "models": ("/models", nothing),
-    "keys": ("/keys", nothing),
-    "usage": ("/usage", nothing),
-    "job": ("/dashboard", job),
-    "sign-in": ("/sign-in", nothing),
+class Shot(NamedTuple):
+    """Where a picture is taken, and what is done there before."""
+
+    path: str
+    act: Callable[["Page", Server], None] = nothing
+    locked: bool = False
+    """At the server that asks for keys."""
+
+
+SHOTS = {
+    "chat": Shot("/", chat),
+    "completion": Shot("/#completion", completion),
+    "images": Shot("/#images", images),
+    "inpainting": Shot("/#images", inpainting),
+    "embeddings": Shot("/#embeddings", embeddings),
+    "dashboard": Shot("/dashboard", dashboard),
+    "models": Shot("/models"),
+    "keys": Shot("/keys", keys, locked=True),
+    "usage": Shot("/usage"),
+    "job": Shot("/dashboard", job),
+    "sign-in": Shot("/sign-in"),
 }
 
 
@@ -142,34 +170,61 @@ def saved(shot: bytes, path: Path) -> None:
     sys.exit(f"{path} has {path.stat().st_size} bytes")
 
 
+def start_locked(folder: Path) -> Server:
+    """A server that asks for keys; it has no models to wait for."""
+    operator = {"name": "operator", "token": OPERATOR, "scopes": ["text", "images", "admin"]}
+    models = toml([{"name": ECHO, "backend": "echo"}])
+    return Server("all", folder, f"models={models}", f"keys={toml([operator])}")
+
+
+def hand_out(server: Server) -> None:
+    """Makes `KEYS`, and revokes the last of them."""
+    shown = {"Authorization": f"Bearer {OPERATOR}"}
+    for key in KEYS:
+        status, told = server.post("/admin/keys", key, shown)
+        assert status == 201, told
+    connection = server.connect()
+    connection.request("DELETE", f"/admin/keys/{told['id']}", headers=shown)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def take(browser: "Browser", server: Server, name: str, scheme: str, kind: str) -> None:
+    """Takes one picture."""
+    shot, (width, height) = SHOTS[name], SIZES[kind]
+    context = browser.new_context(base_url=server.url, viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(shot.path)
+    if not shot.locked:
+        page.get_by_text("Ready", exact=True).wait_for()
+    shot.act(page, server)
+    page.get_by_text("Ready", exact=True).wait_for()
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(250)
+    saved(page.screenshot(), FOLDER / f"{name}-{scheme}-{kind}.png")
+    context.close()
+    print(name, scheme, kind, time.strftime("%X"), flush=True)
+
+
 def main(names: list[str]) -> None:
     """Takes the pictures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        server = start_server(Path(folder))
-        try:
-            server.ready(120)
-            busy(server)
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            for scheme in ("light", "dark"):
-                for kind, (width, height) in SIZES.items():
-                    for name in names or SHOTS:
-                        path, act = SHOTS[name]
-                        context = browser.new_context(
-                            base_url=server.url, viewport={"width": width, "height": height}, color_scheme=scheme
-                        )
-                        page = context.new_page()
-                        page.goto(path)
-                        page.get_by_text("Ready", exact=True).wait_for()
-                        act(page, server)
-                        page.evaluate("scrollTo(0, 0)")
-                        page.wait_for_timeout(250)
-                        saved(page.screenshot(), FOLDER / f"{name}-{scheme}-{kind}.png")
-                        context.close()
-                        print(name, scheme, kind, time.strftime("%X"), flush=True)
-            browser.close()
-        finally:
-            server.close()
+    wanted = names or list(SHOTS)
+    with ExitStack() as stack:
+        servers = {}
+        if not all(SHOTS[name].locked for name in wanted):
+            servers[False] = stack.enter_context(running(start_server(stack.enter_context(own_folder()))))
+            busy(servers[False])
+        if any(SHOTS[name].locked for name in wanted):
+            servers[True] = stack.enter_context(running(start_locked(stack.enter_context(own_folder()))))
+            hand_out(servers[True])
+        driver = stack.enter_context(sync_playwright())
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for scheme in ("light", "dark"):
+            for kind in SIZES:
+                for name in wanted:
+                    take(browser, servers[SHOTS[name].locked], name, scheme, kind)
+        browser.close()
 
 
 if __name__ == "__main__":
