@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from structlog.typing import Processor
 
 from velesio.config import LogSection
 
@@ -36,49 +37,59 @@ def add(**fields: Any) -> None:
 
 def configure(section: LogSection) -> None:
     """Sends the logs of Velesio and of its libraries through structlog."""
-    shared: list[structlog.typing.Processor] = [
+    console = section.format == "console" or (section.format == "auto" and sys.stderr.isatty())
+    level = section.level.partition("-")[0].upper()
+    shared: list[Processor] = [
         merge,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    console = section.format == "console" or (section.format == "auto" and sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
-        else structlog.processors.JSONRenderer(serializer=_to_json)
-    )
-    level = section.level.partition("-")[0].upper()
     if console:
-        structlog.configure(
-            processors=[
-                structlog.stdlib.filter_by_level,
-                *shared,
-                structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-            ],
-            logger_factory=structlog.stdlib.LoggerFactory(),
-            cache_logger_on_first_use=True,
-        )
+        renderer: Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        _through_the_library(shared)
+        tail = [renderer]
     else:
-        # Past the standard library, which would take two thirds of a line's time; only its own lines go through it.
-        structlog.configure(
-            processors=[*shared, structlog.processors.format_exc_info, renderer],
-            wrapper_class=structlog.make_filtering_bound_logger(level),
-            logger_factory=_Lines,
-            cache_logger_on_first_use=True,
-        )
-    tail: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if not console:
-        tail.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer(serializer=_to_json)
+        tail = [structlog.processors.format_exc_info, renderer]
+        _past_the_library([*shared, *tail], level)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*tail, renderer]))
+    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=processors))
+    _configure_library(handler, level)
+    logging.getLogger(CONTENT).disabled = section.level != "debug-content"
+
+
+def _through_the_library(shared: list[Processor]) -> None:
+    """Lines for people are written with those of libraries, in one form."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _past_the_library(processors: list[Processor], level: str) -> None:
+    """The standard library would take two thirds of a line's time; only its own lines go through it."""
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Lines,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _configure_library(handler: logging.Handler, level: str) -> None:
     # Nobody asks where in the code a line was written, nor in which thread: finding out costs a quarter of the line.
     logging._srcfile = None  # as the library's documentation advises
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger(CONTENT).disabled = section.level != "debug-content"
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # the middleware writes the access log

@@ -16,6 +16,7 @@ from velesio.errors import ConfigError, ModelLoadFailed
 if TYPE_CHECKING:
     from velesio.backends.llama.binding import Context, Model
     from velesio.backends.llama.binding.projector import Projector
+    from velesio.backends.llama.chat import ChatTemplate
     from velesio.backends.llama.speculation import Speculation
 
 _TRIED = 4
@@ -59,7 +60,6 @@ class LlamaBackend:
         _shorten_spinning()
         try:
             from velesio.backends.llama.binding import Context, Model  # noqa: PLC0415 - imports llama.cpp
-            from velesio.backends.llama.chat import ChatTemplate  # noqa: PLC0415 - only engines need Jinja
             from velesio.backends.llama.engine import LlamaEngine  # noqa: PLC0415
             from velesio.backends.llama.lora import Adapters  # noqa: PLC0415
         except ImportError as error:
@@ -69,13 +69,6 @@ class LlamaBackend:
             stack.callback(weights.close)
             context = Context(weights, model.options, card.context)
             stack.callback(context.close)
-            own = not model.options.chat_template
-            chat = ChatTemplate(
-                template,
-                bos=weights.bos_text,
-                eos=weights.eos_text,
-                tool_source=model.header.tool_template if own else "",
-            )
             options = _without_harmful_guesses(model.options, weights, context)
             adapters = Adapters(weights, options.lora)
             stack.callback(adapters.close)
@@ -86,7 +79,7 @@ class LlamaBackend:
             engine = LlamaEngine(
                 weights,
                 context,
-                chat,
+                _chats(model, template, weights),
                 adapters,
                 speculation,
                 projector=projector,
@@ -155,6 +148,14 @@ def _check_memory(model: Found) -> None:
             f"{model.card.name}: its context needs {model.memory >> 20} MiB and {free >> 20} MiB are free; "
             "lower context, slots or cells"
         )
+
+
+def _chats(model: Found, template: str, weights: "Model") -> "ChatTemplate":
+    from velesio.backends.llama.chat import ChatTemplate  # noqa: PLC0415 - only engines need Jinja
+
+    own = not model.options.chat_template
+    tools = model.header.tool_template if own else ""
+    return ChatTemplate(template, bos=weights.bos_text, eos=weights.eos_text, tool_source=tools)
 
 
 def _template(model: Found, models_dir: Path) -> str:

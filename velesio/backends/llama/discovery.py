@@ -148,25 +148,32 @@ def _model(spec: ModelSpec, path: Path, catalogue: Catalogue) -> Found:
         can_continue=True,
         created=int(path.stat().st_mtime),
         meta={
-            "vocab_type": header.vocabulary_type,
-            "n_vocab": header.vocabulary,
+            **_facts(header),
             "n_ctx": context,
-            "n_ctx_train": header.number("context_length"),
-            "n_embd": header.number("embedding_length"),
             "n_params": parameters,
             "size": weights,
-            "ftype": header.file_type,
-            "architecture": header.architecture,
-            "title": str(header.values.get("general.name", "")),
             "file": path.name,
-            "bos_token": header.marks.get("bos", ""),
-            "eos_token": header.marks.get("eos", ""),
-            "chat_template": header.chat_template,
             "modalities": _senses(projector),
             **_abilities(spec, header, options),
         },
     )
     return Found(card, path, options, header, memory)
+
+
+def _facts(header: gguf.Header) -> dict[str, Any]:
+    """What a file says of its model, by the names that clients of llama.cpp know."""
+    return {
+        "vocab_type": header.vocabulary_type,
+        "n_vocab": header.vocabulary,
+        "n_ctx_train": header.number("context_length"),
+        "n_embd": header.number("embedding_length"),
+        "ftype": header.file_type,
+        "architecture": header.architecture,
+        "title": str(header.values.get("general.name", "")),
+        "bos_token": header.marks.get("bos", ""),
+        "eos_token": header.marks.get("eos", ""),
+        "chat_template": header.chat_template,
+    }
 
 
 def _resolved(options: Options, models_dir: Path) -> Options:
