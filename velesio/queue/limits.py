@@ -64,7 +64,9 @@ class Subject(msgspec.Struct, frozen=True):
 @functools.lru_cache(maxsize=1024)
 def _in_force(limits: Limits) -> Mapping[str, int]:
     return {
-        LETTERS[name]: _scaled(name, value) for name in LETTERS if (value := getattr(limits, name))  # 0 is no limit
+        LETTERS[name]: _scaled(name, value)
+        for name in LETTERS
+        if (value := getattr(limits, name))  # 0 is no limit
     }
 
 
