@@ -127,6 +127,16 @@ def test_a_key_is_made_rotated_and_revoked(visit: tuple["Page", Watch], locked: 
     eventually(lambda: asks(locked, key) == asks(locked, second) == 401, within=2)
 
 
+def test_an_end_in_another_year_is_told_with_it(visit: tuple["Page", Watch], locked: Server) -> None:
+    """Else it would seem to be near, or past."""
+    page, _ = visit
+    key = {"name": "far", "expires": "2099-06-15T12:00:00Z"}
+    assert locked.post("/admin/keys", key, {"Authorization": "Bearer boss-key"})[0] == 201
+    page.goto("/keys")
+    enter(page, "boss-key")
+    page.get_by_role("row").filter(has_text="far").get_by_text("15 Jun 2099").wait_for()
+
+
 def asks(server: Server, key: str) -> int:
     """What a request with the key gets."""
     return server.get("/v1/models", {"Authorization": f"Bearer {key}"})[0]

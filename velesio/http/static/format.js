@@ -29,12 +29,15 @@ export function lasted(ms) {
   return seconds < 86400 ? `${(seconds / 3600).toFixed(1)} h` : `${(seconds / 86400).toFixed(1)} days`;
 }
 
-// The time of day, with the date if that is another one; unix seconds.
+// The time of day, with the date if that is another one, and the year if it is not this one; unix seconds.
 export function clock(at) {
   if (!at) return "–";
   const date = new Date(at * 1000);
+  const now = new Date();
   const time = date.toLocaleTimeString("en-GB");
-  return date.toDateString() === new Date().toDateString() ? time : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${time}`;
+  if (date.toDateString() === now.toDateString()) return time;
+  const year = date.getFullYear() === now.getFullYear() ? {} : { year: "numeric" };
+  return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short", ...year })} ${time}`;
 }
 
 export function day(at) {
