@@ -125,6 +125,7 @@ def test_damaged_safetensors_heads_are_refused(tmp_path: Path, head: bytes) -> N
         (b"", ("models=[1]", "models.²=1")),
         (b"", ("models=[1]", f"models.{'9' * 5000}=1")),
         (b"", ("redis.url=${file:\0}",)),
+        (b"", ("x" + ".x" * 5000 + "=1",)),
         (b"", ("models_dir=~nobody-of-that-name/x",)),
     ],
 )
@@ -177,6 +178,13 @@ def test_addresses_in_unusual_notations_are_private(host: str) -> None:
     """Where every host is allowed, too: some libraries take them for 127.0.0.1."""
     with pytest.raises(Forbidden):
         allowed(f"https://{host}/a.png", ["*"], private=False, option="fetch.hosts")
+
+
+@pytest.mark.parametrize("text", ["https://[::1]@@", "https://a@", "https://[", "https://a:b@c:d@"])
+def test_addresses_that_a_library_stumbles_over_are_refused(text: str) -> None:
+    """Whatever it raises."""
+    with pytest.raises(Forbidden):
+        allowed(text, ["*"], private=True, option="fetch.hosts")
 
 
 @pytest.mark.parametrize("body", [NO_TEXT, DEEP, b"", b"\xc1\xc1"])

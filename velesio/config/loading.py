@@ -27,12 +27,14 @@ def load(
     Raises:
         ConfigError: naming the place, for anything unknown or of the wrong type.
     """
-    resolved = resolve(gather(path, environment, settings), environment)
-    _gather_model_options(resolved)
     try:
+        resolved = resolve(gather(path, environment, settings), environment)
+        _gather_model_options(resolved)
         config = msgspec.convert(resolved, Config, strict=False, dec_hook=_to_path)
     except msgspec.ValidationError as error:
         raise ConfigError(explain(str(error), path)) from None
+    except RecursionError:
+        raise ConfigError("the configuration has tables too deep within each other") from None
     check(config)
     return config
 

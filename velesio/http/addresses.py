@@ -70,7 +70,7 @@ def _read(text: str) -> URL:
     try:
         url = URL(text)
         port = url.port  # read here, since it may be none
-    except ValueError:
+    except (ValueError, IndexError):  # yarl looks for the first character of a host that is not there
         raise Forbidden("this is no address that can be read") from None
     if not url.absolute or not url.raw_host or not port:
         raise Forbidden("expected a whole address, like https://example.org/path")

@@ -162,7 +162,7 @@ class Fetcher:
                     address = str(url.join(_location(response)))
         except Forbidden as error:
             raise _refused(slot, error.message) from None
-        except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
+        except (OSError, TimeoutError, aiohttp.ClientError, ValueError, IndexError) as error:
             raise _refused(slot, f"cannot be fetched: {public_reason(error)}") from None
         raise _refused(slot, f"cannot be fetched: it redirects more than {self._section.redirects} times")
 
