@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# How long an example takes says more of who else is at work on this machine than of the code.
+hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.register_profile(
     "mutants",  # for scripts/mutants: the same examples each time, and a first failure is enough
+    deadline=None,
     derandomize=True,
     database=None,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
+hypothesis.settings.load_profile("patient")
 
 _FAILED = pytest.StashKey[bool]()
 _START_TIMEOUT = 10.0
