@@ -239,6 +239,34 @@ def test_where_there_is_no_noise_the_picture_is_the_prediction() -> None:
         assert close(found, cleaned(asked[-1].x, 3.0))
 
 
+@pytest.mark.parametrize("sigma", [0.003, 0.007, 0.02, 1.0])
+def test_a_consistency_model_keeps_what_has_no_noise(sigma: float) -> None:
+    """As published: with t = 1000 (1 - alpha_bar), the share 0.25 / ((10 t)² + 0.25) of the picture itself, as it is in
+    the form that loses size, and the prediction by the root of the rest."""
+    alpha_bar = 1 / (1 + sigma**2)
+    t = 1000 * (1 - alpha_bar)
+    skip, out = 0.25 / ((10 * t) ** 2 + 0.25), 10 * t / math.sqrt((10 * t) ** 2 + 0.25)
+    found, asked = solve(solvers.lcm, [sigma, 0.0])
+    x = asked[0].x
+    assert close(found, cleaned(x, sigma) * out + x * math.sqrt(alpha_bar) * skip)
+
+
+def test_plms_looks_ahead_once_and_never_at_no_noise() -> None:
+    """Only in its first step, at whatever level, unless that leads to no noise."""
+    found, asked = solve(multistep.plms, [3.0, 0.0])
+    assert [ask.step for ask in asked] == [0]
+    assert close(found, cleaned(asked[0].x, 3.0))
+    assert [ask.step for ask in solve(multistep.plms, [0.8, 0.4, 0.0])[1]] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("after", [2.0, 3.0])
+def test_a_jump_adds_the_noise_that_is_missing(after: float) -> None:
+    """Squares add up."""
+    found, asked = solve(solvers.restart, [0.1, after], x=X)
+    assert asked == []
+    assert close(found, X + NUMBERS[0] * math.sqrt(after**2 - 0.01))
+
+
 @pytest.mark.parametrize("steps", [19, 20, 35, 36, 41])
 def test_restarts_take_their_steps_from_the_rest(steps: int) -> None:
     """Below 20 steps none; then one detour of nine steps; from 36 on two, each of a quarter of the steps."""
@@ -260,6 +288,17 @@ def test_restarts_take_their_steps_from_the_rest(steps: int) -> None:
     assert asked[:2] == [(steps - span * times, 0.03, 14.0), (span + 1, nearest, 2.0)]
     place = plain.index(nearest) + 1
     assert levels == [*plain[:place], *detour * times, *plain[place:]]
+
+
+def test_the_last_level_may_be_the_one_to_jump_from() -> None:
+    """Where it is the nearest to 0.1."""
+
+    def make(count: int, low: float, high: float) -> list[float]:
+        return [*map(float, np.geomspace(high, low, count)), 0.0]
+
+    levels = restart_levels(make, 30, 0.11, 14.0)
+    [(before, after)] = [(before, after) for before, after in pairwise(levels) if after > before]
+    assert (before, after) == (pytest.approx(0.11), pytest.approx(2.0))
 
 
 @pytest.mark.parametrize("low", [2.0, 3.0])
