@@ -102,8 +102,8 @@ def run(options: argparse.Namespace) -> int:
     around = report.circumstances()
     machine = Machine(model=str(model), threads=default_threads(), repack=may_repack())
     earlier = [msgspec.json.decode(file.read_bytes(), type=Report) for file in options.also]
-    alike = (machine, text_llama_server.version())
-    if odd := [each for each in earlier if (each.machine, each.llama_cpp_python) != alike]:
+    alike = (_told(machine), text_llama_server.version())
+    if odd := [each for each in earlier if (_told(each.machine), each.llama_cpp_python) != alike]:
         print(f"scripts/bench text: --also: another model, machine or version: {odd[0].machine}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="velesio-bench-") as folder:
@@ -118,6 +118,11 @@ def run(options: argparse.Namespace) -> int:
         text_plot.draw(drawing, bars, _caption(found), options.plot)
         print(f"drawn to {options.plot.resolve()}")
     return int(any(turn.missing for turn in found.turns if turn.contestant == OWN))
+
+
+def _told(machine: Machine) -> Machine:
+    """As a record has it: the model's name, not where it lies on this machine."""
+    return msgspec.structs.replace(machine, model=Path(machine.model).name)
 
 
 def _family(contestant: Contestant) -> str:
@@ -173,7 +178,7 @@ class _Run:
             bench="text",
             circumstances=around,
             plan=self._plan,
-            machine=self._machine,
+            machine=_told(self._machine),
             llama_cpp_python=text_llama_server.version(),
             order=self._order,
             rows=[],
