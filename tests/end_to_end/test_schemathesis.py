@@ -52,7 +52,7 @@ def fuzz(server: Server, folder: Path, seconds: float, *options: str) -> None:
 
 def without(*paths: str) -> list[str]:
     """Options that leave these operations out."""
-    return [word for path in paths for word in ("--exclude-path", path)]
+    return [word for path in dict.fromkeys(paths) for word in ("--exclude-path", path)]
 
 
 @pytest.mark.timeout(360)
