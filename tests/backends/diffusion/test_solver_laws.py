@@ -170,6 +170,15 @@ def test_a_step_leads_to_the_next_levels_noise(solver: Solver, eta: float) -> No
         silent.used = 0
 
 
+@pytest.mark.parametrize("solver", [solvers.euler_ancestral, solvers.ddim, solvers.ddim_cfgpp], ids=called)
+def test_half_of_eta_is_half_of_the_fresh_noise(solver: Solver) -> None:
+    """`eta` is the factor on its deviation."""
+    whole, half = (
+        solve(solver, [5.0, 3.0], Drawn([X]), Tuning(eta=eta), x=X * 0.0, model=nothing)[0] for eta in (1.0, 0.5)
+    )
+    assert close(half * 2, whole)
+
+
 @pytest.mark.parametrize("eta", [0.0, 0.25, 1.0, 3.0])
 def test_down_and_up_again_is_the_next_level(eta: float) -> None:
     """Squares add up; `eta` of the process's own share of fresh noise, and never more than the level itself."""
