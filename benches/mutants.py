@@ -47,8 +47,7 @@ TARGETS = {
     "client": Target(
         _under("velesio/queue", "client", "limits", "prefixes", "records", "wire"),
         _under(
-            "tests/queue",
-            *(f"test_{name}" for name in ("client", "limits", "prefixes", "records", "wire", "blobs", "pause")),
+            "tests/queue", *(f"test_{name}" for name in ("client", "limits", "pause", "prefixes", "records", "wire"))
         ),
     ),
     "model": Target(_under("tests/queue", "model"), _under("tests/queue", "test_histories")),
