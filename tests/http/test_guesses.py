@@ -25,8 +25,7 @@ def tried(guesses: Guesses, address: str, token: str, *, wrong: bool = True) -> 
     try:
         guesses.check(address, token)
     except TooManyKeys as error:
-        assert error.retry_after is not None
-        return error.retry_after
+        return error.retry_after or -1.0
     guesses.note(address, token, wrong=wrong)
     return 0.0
 

@@ -1,7 +1,7 @@
 """Pulls: files of models that operators have fetched over HTTP, and how far each is.
 
-They go into the `models_dir` of the machine whose gateway was asked, which its workers share; these see new files within
-seconds.
+They go into the `models_dir` of the machine whose gateway was asked, which its workers share; these see new files
+within seconds.
 """
 
 import asyncio
