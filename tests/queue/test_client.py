@@ -306,10 +306,12 @@ async def test_a_scheduled_job_starts_later(connect) -> None:
     broker = await connect(reclaim_interval=0.05)
     queue = JobQueue(broker)
     job = text()
-    await queue.enqueue(job, delay=0.3)
+    await queue.enqueue(job, delay=60)
     async with working(broker) as worker:
         assert await worker.take(wait=0.1) == []
         assert (await queue.record(job.id)).state is JobState.SCHEDULED
+        # as if the minute had passed
+        await broker.command("ZADD", f"{broker.keys.root}sched", "XX", round(await queue.now() * 1000), job.id)
         await worker.leases.settle(await worker.one(), done())
 
 
