@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.fuzz.source import Source
 from tests.fuzz.target import Target
-from velesio import cli, config
+from velesio import config
+from velesio.cli import program
 from velesio.errors import BadRequest, ConfigError, Forbidden
 from velesio.http import addresses, fetching, ollama_requests, sse
 from velesio.http.families import family_of
@@ -292,7 +293,7 @@ def _parse_arguments(data: bytes) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as told:
         status = 0
         try:
-            cli._parser().parse_args(words)
+            program.parser().parse_args(words)
         except SystemExit as end:
             status = end.code
     assert status in {0, 2}

@@ -342,7 +342,7 @@ async def test_an_unknown_job_is_not_found(site: Site, job: str) -> None:
         (CHAT | {"body": {**CHAT["body"], "session_id": "s"}}, "body.session_id", "waited for"),
         (CHAT | {"hook": "x"}, "hook", "known are url, body, priority, timeout, webhook"),
         (CHAT | {"webhook": "https://example.org"}, "webhook", "this server's webhooks.hosts does not name it"),
-        (CHAT | {"priority": "interactive"}, "priority", "expected one of normal, batch"),
+        (CHAT | {"priority": "urgent"}, "priority", "expected one of interactive, normal, batch"),
         (CHAT | {"timeout": -1}, "timeout", "expected up to 86400 seconds"),
         (CHAT | {"timeout": 86401}, "timeout", "server.background_timeout"),
         ({"url": "/completion", "body": {"prompt": ["a", "b"]}}, "body", "asks for 2 answers"),

@@ -122,6 +122,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     subject: str
     """key, tenant or model."""
+    model: str = ""
+    """Which model, of the several that one request may draw with."""
     limit: str
     """A field of `Limits`."""
     allowed: float
@@ -143,8 +145,9 @@ class RateLimited(TooMany):
             super().__init__()
             return
         what = _SPOKEN[worst.limit].format(f"{worst.allowed:g}")
+        whose = f"the model {worst.model!r}" if worst.model else f"this {worst.subject}"
         super().__init__(
-            f"this {worst.subject} may use {what}; try again in {max(1, -int(-worst.wait // 1))} s",
+            f"{whose} may use {what}; try again in {max(1, -int(-worst.wait // 1))} s",
             retry_after=worst.wait,
             details={"limit": {"of": worst.subject, "name": worst.limit, "allowed": worst.allowed}},
         )
@@ -163,6 +166,7 @@ def _line(subject: Subject, letter: str, numbers: Sequence[int]) -> Line:
     unit = 1000 if name.endswith("gpu_seconds") else 1
     return Line(
         subject=subject.kind,
+        model=subject.name if subject.kind == "model" else "",
         limit=name,
         allowed=limit / unit,
         left=left / unit,
