@@ -67,10 +67,10 @@ def test_masks_come_with_the_pictures(studio: Studio, only_masked: bool) -> None
     for number, file in enumerate(result.pictures):
         shade, inside = (np.asarray(Pil.open(io.BytesIO(each))) for each in result.masks[2 * number :][:2])
         assert (shade.shape, inside.shape) == ((64, 64, 3), (64, 64, 4))
-        assert (shade[18:38, 18:38] == 255).all()
+        assert (shade[22:34, 22:34] == 255).all()
         assert shade[:8].max() == 0
         assert (inside[..., 3] == shade[..., 0]).all()
-        assert (inside[20:36, 20:36, :3] == tiny.pixels(file)[20:36, 20:36]).all()
+        assert (inside[22:34, 22:34, :3] == tiny.pixels(file)[22:34, 22:34]).all()
 
 
 @pytest.mark.parametrize("only_masked", [False, True])
@@ -78,7 +78,9 @@ def test_without_overlay_all_that_was_drawn_is_seen(studio: Studio, only_masked:
     """The given picture's own pixels are left only where nothing was drawn at all; inside the mask nothing changes."""
     given = tiny.pixels(rings())
     overlaid, bare = (
-        studio.picture(init=(rings(),), inpaint=Inpaint(mask(), only_masked=only_masked, padding=4, overlay=overlay))
+        studio.picture(
+            init=(rings(),), inpaint=Inpaint(mask(), 1, 1, only_masked=only_masked, padding=4, overlay=overlay)
+        )
         for overlay in (True, False)
     )
     assert (overlaid[:6] == given[:6]).all()

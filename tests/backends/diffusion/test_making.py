@@ -228,9 +228,9 @@ def test_a_refiner_takes_over(studio: Studio) -> None:
 
 
 def test_a_refiner_takes_over_by_steps(studio: Studio) -> None:
-    """At half of the steps, which is not half of the noise's times where the schedule is no even one."""
-    fields: dict[str, Any] = {"refiner": "other", "steps": 4, "sampler": "DPM++ 2M Karras"}
-    by_noise, by_steps = (studio.result(**fields, refiner_at=0.5, refiner_by_steps=each) for each in (False, True))
+    """The second of four steps is a third of the noise's times, and a quarter of the steps."""
+    fields: dict[str, Any] = {"refiner": "other", "steps": 4}
+    by_noise, by_steps = (studio.result(**fields, refiner_at=0.3, refiner_by_steps=each) for each in (False, True))
     assert tiny.difference(by_noise.pictures[0], by_steps.pictures[0]) > 0
     assert "Refiner switch by sampling steps: True" in by_steps.infotexts[0]
     whole = studio.picture(**fields, refiner_at=0.0, refiner_by_steps=True)
@@ -280,13 +280,13 @@ def test_the_old_schedule_is_karras_alone(studio: Studio) -> None:
 
 
 def _steps(studio: Studio, **fields: Any) -> list[tuple[float, ...]]:
-    """Noise and time of each row of each call that draws a picture."""
+    """Latents, noise and time of each row of each call that draws a picture."""
     seen: list[tuple[float, ...]] = []
     networks = studio.engine._models.own
     whole = networks.predict
 
     def predict(rows: Any, **more: Any) -> Any:
-        seen.append(tuple(value for row in rows for value in (row.sigma, row.time)))
+        seen.append(tuple(value for row in rows for value in (float(row.x.sum()), row.sigma, row.time)))
         return whole(rows, **more)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -168,7 +168,7 @@ def test_levels_changed_by_a_request() -> None:
     """Half precision moves them a little; a last level of nothing but noise is that of a model made so."""
     halved = changed(LEVELS, half_alphas=True)
     assert halved.sigmas != LEVELS.sigmas
-    assert halved.sigmas == pytest.approx(LEVELS.sigmas, rel=0.06)
+    assert halved.sigmas == pytest.approx(LEVELS.sigmas, rel=0.2)
     terminal = changed(LEVELS, zero_terminal=True)
     assert terminal.sigmas == pytest.approx(levels_of(zero_terminal=True).sigmas, rel=1e-6)
     assert changed(LEVELS).sigmas == pytest.approx(LEVELS.sigmas)
