@@ -332,6 +332,21 @@ async def test_status_counts_jobs(broker) -> None:
         assert (depth.waiting, depth.running, depth.done, depth.failed, depth.cancelled) == ((0, 0, 0), 0, 0, 0, 4)
 
 
+async def test_status_counts_what_is_in_no_queue(broker) -> None:
+    """What waits for its time, and dead letters."""
+    queue = JobQueue(broker)
+    await queue.enqueue(failing := text())
+    for later in (jobs := [text(), text()]):
+        await queue.enqueue(later, delay=60)
+    async with working(broker) as worker:
+        await worker.leases.settle(await worker.one(), Failed("job_failed", "why", traceback="where"))
+    status = await queue.status()
+    assert (status.scheduled, status.dead, status.paused) == (2, 1, 0)
+    assert await queue.forget([failing.id]) == 1
+    for job in jobs:
+        await queue.cancel(job.id)
+
+
 async def test_recent_lists_by_state(broker) -> None:
     """Ended jobs newest first, waiting ones in the order of service, running ones in that of their beginning."""
     queue = JobQueue(broker)

@@ -54,3 +54,21 @@ def test_a_fingerprint_tells_requests_apart() -> None:
 
     assert of() == of()
     assert len({of(), of("b"), of(model="n"), of(stream=True)}) == 4
+
+
+@pytest.mark.parametrize("kind", [Completed, Failed, Cancelled])
+def test_an_end_that_cannot_be_read_is_an_end(kind: type) -> None:
+    """Whoever waits for a job learns that it is over; what a newer release tells on the way is left out."""
+    tag = kind.__struct_config__.tag
+    body = wire.message(
+        [
+            wire.encode(("j", 2, 5, [99, tag])),
+            wire.encode(("j", 2, 6, [tag, {"new": 1}, {"newer": 2}])),
+            wire.encode(["j", "not a note"]),
+        ]
+    )
+    [note] = wire.read_message(body)
+    assert (note.job, note.attempt, note.seq) == ("j", 2, 6)
+    assert isinstance(note.event, Failed)
+    assert note.event.code == "not_supported"
+    assert wire.read_final(wire.encode([tag, {"new": 1}, {"newer": 2}])) == note.event
