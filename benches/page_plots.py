@@ -6,6 +6,24 @@ from benches.growth_record import Line
 from benches.page_records import Records
 from benches.plots import Panel, Plot, Series
 
+_PANELS: tuple[tuple[str, str, Mapping[str, str], bool], ...] = (
+    ("clients", "text: tokens/s, all clients together", {"tokens_per_s": "tokens/s"}, False),
+    ("clients", "text: ms", {"first_ms": "to the first token", "token_ms": "between two"}, True),
+    ("prompts", "text: tokens of the prompt/s", {"prompt_tokens_per_s": "tokens/s"}, False),
+    ("prompts", "text: ms between two tokens after the prompt", {"token_ms": "ms"}, False),
+    ("requests", "no-op jobs/s, one process", {"jobs_per_s": "jobs/s"}, False),
+    ("requests", "no-op jobs: ms of one, mean", {"mean_ms": "ms"}, False),
+    (
+        "depth",
+        "queue: ms of one call, p50",
+        {"enqueue_p50_ms": "enqueue", "take_p50_ms": "take", "settle_p50_ms": "settle"},
+        False,
+    ),
+    ("workers", "queue: jobs/s of 0.8 s each, 32 slots a worker", {"paced_jobs_per_s": "jobs/s"}, False),
+    ("pictures", "pictures: s for 20 steps", {"one_s": "one alone", "four_s": "four together"}, False),
+)
+"""Axis, title, figures by what they are called, whether logarithmic."""
+
 
 def of(records: Records) -> Mapping[str, Plot]:
     """By the names of their files."""
@@ -14,7 +32,9 @@ def of(records: Records) -> Mapping[str, Plot]:
 
 def _caption(records: Records) -> str:
     around = records.growth.circumstances
-    return f"{around.cores} cores ({around.processor}), {around.date[:10]}"
+    busiest = max(point.busy for line in records.growth.lines.values() for point in line.points)
+    busy = f"; others used up to {busiest:.1f} of them meanwhile" if busiest > around.cores / 8 else ""
+    return f"{around.cores} cores ({around.processor}), {around.date[:10]}{busy}"
 
 
 def _panel(line: Line, title: str, figures: Mapping[str, str], *, log_y: bool = False, log_x: bool = True) -> Panel:
@@ -34,33 +54,16 @@ def _panel(line: Line, title: str, figures: Mapping[str, str], *, log_y: bool = 
 
 def _growth(records: Records) -> Plot:
     lines = records.growth.lines
-    percent = {"enqueue_p50_ms": "enqueue", "take_p50_ms": "take", "settle_p50_ms": "settle"}
     panels = [
-        _panel(lines["clients"], "text: tokens/s, all clients together", {"tokens_per_s": "tokens/s"}),
-        _panel(lines["clients"], "text: ms", {"first_ms": "to the first token", "token_ms": "between two"}, log_y=True),
-        _panel(lines["prompts"], "text: tokens of the prompt/s", {"prompt_tokens_per_s": "tokens/s"}),
-        _panel(lines["prompts"], "text: ms between two tokens after the prompt", {"token_ms": "ms"}),
-        _panel(lines["requests"], "no-op jobs/s, one process", {"jobs_per_s": "jobs/s"}),
-        _panel(lines["requests"], "no-op jobs: ms of one, mean", {"mean_ms": "ms"}),
-        _panel(lines["depth"], "queue: ms of one call, p50", percent),
-        _panel(
-            lines["workers"],
-            "queue: jobs/s",
-            {"noop_jobs_per_s": "no-op", "paced_jobs_per_s": "0.8 s each, 32 slots a worker"},
-            log_x=False,
-        ),
-        _panel(
-            lines["pictures"],
-            "pictures: s for 20 steps",
-            {"one_s": "one alone", "four_s": "four together"},
-            log_x=False,
-        ),
+        _panel(lines[axis], title, figures, log_y=log_y, log_x=axis not in {"workers", "pictures"})
+        for axis, title, figures, log_y in _PANELS
+        if axis in lines
     ]
     return Plot(caption=_caption(records), panels=panels)
 
 
 def _memory(records: Records) -> Plot:
-    panels = []
+    panels: list[Panel] = []
     for axis, title, log_x in (
         ("clients", "text, 64 slots", True),
         ("prompts", "text, one slot of 8,192 tokens", True),
@@ -69,7 +72,9 @@ def _memory(records: Records) -> Plot:
         ("workers", "without models, each", False),
         ("pictures", "pictures, 20 steps", False),
     ):
-        line = records.growth.lines[axis]
+        line = records.growth.lines.get(axis)
+        if line is None:
+            continue
         names = dict.fromkeys(name for point in line.points for name in point.memory_mib)
         series = [Series(label=name, values=[point.memory_mib.get(name) for point in line.points]) for name in names]
         series.append(Series(label="Valkey's keys", values=[point.broker_mib for point in line.points]))

@@ -157,7 +157,9 @@ def _growth(axis: str, heads: Mapping[str, tuple[str, int]], memory: Mapping[str
     """The table of an axis: figures with their heads and digits, processes with theirs."""
 
     def table(records: Records) -> str:
-        line: Line = records.growth.lines[axis]
+        line: Line | None = records.growth.lines.get(axis)
+        if line is None:
+            return f"Not measured yet: `scripts/bench growth --only {axis}`."
         rows = [
             [
                 f"{point.at:,}",
@@ -168,9 +170,20 @@ def _growth(axis: str, heads: Mapping[str, tuple[str, int]], memory: Mapping[str
             for point in line.points
         ]
         titles = [line.label, *(head for head, _ in heads.values()), *memory.values(), "Valkey's keys, MiB"]
-        return markdown(titles, rows)
+        return _warning(line, records.growth.circumstances.cores) + markdown(titles, rows)
 
     return table
+
+
+def _warning(line: Line, cores: int) -> str:
+    """What must be said before figures of a machine that others used, too."""
+    busiest = max(point.busy for point in line.points)
+    if busiest <= cores / 8:
+        return ""
+    return (
+        f"**Not to be quoted: others used up to {busiest:.1f} of {cores} cores meanwhile.** "
+        "Times and rates are worse than on a quiet machine, memory is what it is.\n\n"
+    )
 
 
 def _largest(records: Records) -> Run:
@@ -250,11 +263,17 @@ def _scripts(records: Records) -> str:
     rows.append(["a call that does nothing", *(number(run.ping_us, 0) for run in runs), "", ""])
     rows.append(["all together", *("" for _ in runs), "", number(_largest(records).cores, 3)])
     heads = [*(f"{run.plan.workers:,} workers, us p50 / p99" for run in runs), "calls/s at the largest", "cores"]
-    return markdown(("script", *heads), rows)
+    around = records.simulation.circumstances
+    busy = (
+        f"**Not to be quoted: others used {around.busy_before:.1f} of {around.cores} cores.**\n\n"
+        if around.busy
+        else ""
+    )
+    return busy + markdown(("script", *heads), rows)
 
 
 def _costs(records: Records) -> planning.Costs:
-    return costs(records.growth, records.gateway, records.simulation)
+    return costs(records)
 
 
 def _planned_costs(records: Records) -> str:
@@ -263,7 +282,7 @@ def _planned_costs(records: Records) -> str:
         (
             "a request, all its parts in one process",
             f"{found.request_us:,.0f} us",
-            "growth, 16 clients without a model",
+            "gateway bench, 64 under way",
         ),
         ("a token that a gateway streams", f"{found.token_us:,.1f} us", "gateway bench, streams"),
         ("a job at the broker", f"{found.job_us:,.0f} us", "simulation, largest"),
@@ -271,9 +290,9 @@ def _planned_costs(records: Records) -> str:
         ("a worker that lives, at the broker", f"{found.worker_us:,.1f} us a second", "simulation, beats"),
         ("a job that waits", f"{found.waiting_kib:,.2f} KiB", "growth, depth"),
         ("a gateway's memory", f"{found.gateway_mib:,.0f} MiB", "growth, clients without a model"),
-        ("tokens of prompts a second", f"{found.cpu.prefill:,.0f}", "growth, a prompt of 256"),
-        ("tokens of answers a second", f"{found.cpu.decode:,.0f}", "growth, 8 clients"),
-        ("a picture of 128 pixels, four at a time", f"{found.cpu.picture_s:,.2f} s", "growth, pictures"),
+        ("tokens of prompts a second", f"{found.cpu.prefill:,.0f}", "text bench, 1 client"),
+        ("tokens of answers a second", f"{found.cpu.decode:,.0f}", "text bench, 8 clients"),
+        ("a picture of 128 pixels, among eight", f"{found.cpu.picture_s:,.2f} s", "image bench"),
     ]
     return markdown(("what", "costs", "from"), rows)
 

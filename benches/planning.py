@@ -1,17 +1,17 @@
 """Planning: from what was measured to what so many users need, with the arithmetic written out. Pure.
 
-The figures of the machine come from the records of the growth bench, the gateway bench and the simulation; what users
-do is an assumption that stands beside them, and so are the figures of GPUs, which nobody has measured here.
+The figures of the machine come from the records of the benches and of the simulation; what users do is an
+assumption that stands beside them, and so are the figures of GPUs, which nobody has measured here.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import msgspec
 
-from benches.gateway import Report as Gateway
-from benches.growth_record import Growth, Point
-from benches.simulation import Report as Simulation
+from benches import text_figures
+from benches.page_records import Records
 
 _BUSY = 0.6
 """Part of a core that an event loop may be busy, so that nothing waits for it long."""
@@ -74,7 +74,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     token_us: float
     """Of a gateway for a token that it streams."""
     job_us: float
-    """Of the broker for a job, from the queue to its end, with a thousand workers."""
+    """Of the broker for a job, from the queue to its end, with most workers; by the medians of its calls."""
     event_us: float
     """Of the broker for a token on its way."""
     worker_us: float
@@ -82,8 +82,6 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     waiting_kib: float
     """Of the broker's memory for a job that waits."""
     gateway_mib: float
-    worker_mib: float
-    """Of a text worker with the demo model."""
     cpu: Worker
     """The machine that was measured."""
 
@@ -109,43 +107,45 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[Step]
 
 
-def costs(growth: Growth, gateway: Gateway, simulation: Simulation) -> Costs:
+def costs(records: Records) -> Costs:
     """From the records."""
-    streams = gateway.streams
+    streams = records.gateway.streams
     assert streams is not None
-    largest = max(simulation.runs, key=lambda run: run.plan.workers)
+    largest = max(records.simulation.runs, key=lambda run: run.plan.workers)
     scripts = {cost.name: cost for cost in largest.costs}
-    jobs = largest.outcome.accepted
-    workers, depth = growth.lines["workers"].points, growth.lines["depth"].points
-    shallow, deep = depth[0], depth[-1]
+    ended = scripts["finish"].calls
+    lines = records.growth.lines
+    shallow, deep = lines["depth"].points[0], lines["depth"].points[-1]
     assert shallow.broker_mib is not None
     assert deep.broker_mib is not None
-    requests, clients = _at(growth, "requests", 16), _at(growth, "clients", 8)
     return Costs(
-        request_us=requests.figures["cpu_us"],
+        request_us=statistics.median(turn.job_cpu_us for turn in records.gateway.velesio),
         token_us=streams.cores["gateway"] / (streams.tokens / streams.seconds) * 1e6,
         job_us=sum(
-            scripts[name].mean_us * scripts[name].calls / jobs
+            (scripts[name].p50_us - largest.ping_us) * scripts[name].calls / ended
             for name in ("enqueue", "take", "finish", "wake", "answered")
             if name in scripts
         ),
-        event_us=workers[-1].figures["broker_us_per_token"],
-        worker_us=scripts["beat"].mean_us / _BEAT,
+        event_us=lines["workers"].points[-1].figures["broker_us_per_token"],
+        worker_us=(scripts["beat"].p50_us - largest.ping_us) / _BEAT,
         waiting_kib=(deep.broker_mib - shallow.broker_mib) * 1024 / (deep.at - shallow.at),
-        gateway_mib=requests.memory_mib["velesio"],
-        worker_mib=sum(clients.memory_mib.values()),
-        cpu=Worker(
-            name="the two cores that were measured, demo models",
-            prefill=_at(growth, "prompts", 256).figures["prompt_tokens_per_s"],
-            decode=clients.figures["tokens_per_s"],
-            token_ms=clients.figures["token_ms"],
-            picture_s=_at(growth, "pictures", 128).figures["four_s"] / 4,
-        ),
+        gateway_mib=statistics.median(point.memory_mib["velesio"] for point in lines["requests"].points),
+        cpu=_measured(records),
     )
 
 
-def _at(growth: Growth, axis: str, place: int) -> Point:
-    return next(point for point in growth.lines[axis].points if point.at == place)
+def _measured(records: Records) -> Worker:
+    """The machine of the text and the image bench."""
+    alone = text_figures.medians(records.text.turns, "clients-1", text_figures.OWN)
+    together = text_figures.medians(records.text.turns, "clients-8", text_figures.OWN)
+    [pictures] = [row for row in records.images.rows if row.name == "eight_at_128"]
+    return Worker(
+        name="the two cores that were measured, demo models",
+        prefill=alone["prompt_tokens"] / alone["first_ms"] * 1000,
+        decode=together["tokens_per_s"],
+        token_ms=8 / together["tokens_per_s"] * 1000,
+        picture_s=statistics.median(pictures.own) / 8,
+    )
 
 
 def need(demand: Demand, found: Costs, worker: Worker) -> Need:

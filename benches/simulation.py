@@ -82,11 +82,10 @@ def run(options: argparse.Namespace) -> int:
             with server.running(Path(folder) / str(workers)) as url:
                 runs.append(simulate(plan, url))
             print(_progress(runs[-1]), file=sys.stderr)
-    found = Report(bench="simulation", circumstances=around, broker=broker, runs=runs)
+            found = Report(bench="simulation", circumstances=around, broker=broker, runs=runs)
+            if options.json:
+                report.write(options.json, found)
     print(as_text(found))
-    if options.json:
-        report.write(options.json, found)
-        print(f"\nwritten to {options.json.resolve()}")
     return int(any(each.outcome.lost or each.outcome.ended_twice or each.outcome.left for each in runs))
 
 

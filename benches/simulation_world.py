@@ -129,6 +129,8 @@ class World:
         self.loaded: dict[str, int] = {}
         """Calls of each kind while jobs came: what follows is the end, with ever fewer of them."""
         self.over = False
+        self._drained = False
+        """No more jobs come and none waits: asking for them has nothing more to show, and sweeps find what is lost."""
         self._told = time.monotonic()
         self._settings = plan.settings()
         self._random = random.Random(plan.seed)
@@ -257,7 +259,7 @@ class World:
         """Each second a worker with room asks, if it has not asked for long: a token may have got lost."""
         if worker.life == life:
             self._at(1.0, self._look, worker, life)
-            if self._overdue(worker):
+            if self._overdue(worker) and not self._drained:
                 self._ask(worker)
 
     def _beat(self, worker: Worker, life: int) -> None:
@@ -317,7 +319,9 @@ class World:
         if round(self.seconds) % 5 == 0:
             self.scripts.listen()
             self._tell()
-        self.over = self.seconds > self.plan.seconds and not any(self.scripts.left())
+        waiting, running = self.scripts.left()
+        self._drained = self.seconds > self.plan.seconds and not waiting
+        self.over = self._drained and not running
 
     def _tell(self) -> None:
         """A word now and then, for who waits."""
