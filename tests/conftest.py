@@ -179,7 +179,7 @@ def _stop_server(server: subprocess.Popen[bytes]) -> None:
 
 async def _settled_leaks(server: redis.Redis) -> list[str]:
     """The leaks that remain after a moment's grace: closing parts may still have commands on their way."""
-    for _ in range(20):
+    for _ in range(200):
         leaks = _leaks(server)
         if not leaks:
             return []
