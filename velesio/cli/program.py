@@ -1,11 +1,10 @@
 """`velesio` itself: serving, what looks at the installation, and the words of all other commands."""
 
 import argparse
-import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from velesio import __version__, config
 from velesio.cli import access, jobs, models, queue, workers
@@ -74,22 +73,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Config, options: argparse.Namespace) -> int:
-    from velesio import logs, pulls, service  # noqa: PLC0415 - the other commands need no event loop and no broker
+    import uvloop  # noqa: PLC0415 - the other commands need no event loop and no broker
+
+    from velesio import logs, pulls, service  # noqa: PLC0415
 
     logs.configure(settings.log)
     role = options.role or usual_role(os.environ)
     if role != "gateway":
         pulls.at_start(settings)
-    return _run(service.serve(settings, role))
-
-
-def _run(serving: Coroutine[Any, Any, int]) -> int:
-    """Runs it on uvloop, whose turns cost half of those of asyncio's own event loop; Windows has only that one."""
-    if sys.platform == "win32":
-        return asyncio.run(serving)
-    import uvloop  # noqa: PLC0415 - the other commands need none
-
-    return uvloop.run(serving)
+    return uvloop.run(service.serve(settings, role))
 
 
 def usual_role(environment: Mapping[str, str]) -> "service.Role":
