@@ -4,7 +4,8 @@ ctypes releases the GIL for each call, so other threads run while the engine's c
 """
 
 from velesio.backends.llama.binding.adapter import Adapter
-from velesio.backends.llama.binding.context import NO_ROOM, OK, Context
+from velesio.backends.llama.binding.computation import NO_ROOM, OK
+from velesio.backends.llama.binding.context import Context
 from velesio.backends.llama.binding.embedding_context import EmbeddingContext, Matrix
 from velesio.backends.llama.binding.model import Marks, Model
 

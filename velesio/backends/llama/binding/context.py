@@ -2,27 +2,22 @@
 
 import ctypes
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 
-from velesio.backends.llama.binding.adapter import Adapter, adapt
-from velesio.backends.llama.binding.batch import Batch
 from velesio.backends.llama.binding.chain import Chain
+from velesio.backends.llama.binding.computation import NO_ROOM, OK, Computation
 from velesio.backends.llama.binding.log import forget, last_words
 from velesio.backends.llama.binding.model import Model
 from velesio.backends.llama.binding.parameters import FLASH, context_parameters, on_gpu
 from velesio.backends.llama.options import Options
 from velesio.errors import ModelLoadFailed
 
-OK, NO_ROOM = 0, 1
-"""What `Context.decode` returns: done, or no free cells for the batch (nothing was computed)."""
 
-
-class Context:
+class Context(Computation):
     """A KV cache with its computation: one batch at a time."""
 
     def __init__(self, model: Model, options: Options, context: int) -> None:
@@ -33,23 +28,22 @@ class Context:
         """
         forget()
         parameters = context_parameters(options, context, model.weights)
-        self._context = c.llama_init_from_model(model.handle, parameters)
-        if not self._context:
+        created = c.llama_init_from_model(model.handle, parameters)
+        if not created:
             raise ModelLoadFailed(f"llama.cpp cannot allocate the context: {last_words()}")
-        self._memory = c.llama_get_memory(self._context)
+        self.n_batch = int(c.llama_n_batch(created))
+        super().__init__(created, self.n_batch)
         self.can_generate = bool(self._memory) and not model.has_two_parts
         """False: the model reads whole texts and keeps nothing, so that it cannot continue one; or it would need its
         encoder run first."""
         self._fused = parameters.flash_attn_type == FLASH["on"] and not on_gpu(options)
         self._row: Any = ctypes.c_float * model.n_vocab
-        self.n_batch = int(c.llama_n_batch(self._context))
         self.n_ubatch = int(c.llama_n_ubatch(self._context))
         self.n_cells = int(c.llama_n_ctx(self._context))
         self.n_context = min(context, int(c.llama_n_ctx_seq(self._context)))
         self.unified = options.kv_unified
         self.can_shift = bool(c.llama_memory_can_shift(self._memory))
         """Whether `shift` works with this model."""
-        self._batch = Batch(self.n_batch)
 
     def is_exact(self, count: int) -> bool:
         """Whether `count` tokens of a sequence at once give the same bits as one after the other. Of attention only the
@@ -86,12 +80,7 @@ class Context:
         Raises:
             RuntimeError: if the computation failed; the context cannot be used any more.
         """
-        status = int(c.llama_decode(self._context, self._batch.struct))
-        c.llama_synchronize(self._context)  # a GPU goes on after llama_decode returned; the caller takes the time
-        self._batch.clear()
-        if status not in {OK, NO_ROOM}:
-            raise RuntimeError(f"llama_decode returned {status}: {last_words()}")
-        return status
+        return self._decode(OK, NO_ROOM)
 
     def sample(self, chain: Chain, place: int) -> int:
         """Chooses the token after the batch's token at `place`."""
@@ -150,13 +139,3 @@ class Context:
         c.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         c.llama_memory_seq_cp(self._memory, source, sequence, -1, -1)
         c.llama_memory_seq_rm(self._memory, source, -1, -1)
-
-    def adapt(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
-        """Computes with these adapters from now on, and without any others."""
-        adapt(self._context, adapters)
-
-    def close(self) -> None:
-        """Frees the cache."""
-        if self._context:
-            c.llama_free(self._context)
-            self._context = None

@@ -1,16 +1,13 @@
 """A context of llama.cpp whose computation ends in vectors instead of next tokens."""
 
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 
-from velesio.backends.llama.binding.adapter import Adapter, adapt
-from velesio.backends.llama.binding.batch import Batch
-from velesio.backends.llama.binding.context import OK
+from velesio.backends.llama.binding.computation import OK, Computation
 from velesio.backends.llama.binding.log import forget, last_words
 from velesio.backends.llama.binding.model import Model
 from velesio.backends.llama.binding.parameters import FLASH, POOLINGS, context_parameters, on_gpu
@@ -25,7 +22,7 @@ _STATES = 4
 """The same for recurrent models, whose states are large."""
 
 
-class EmbeddingContext:
+class EmbeddingContext(Computation):
     """A computation that ends in vectors instead of next tokens."""
 
     def __init__(self, model: Model, options: Options, *, cells: int, batch: int, pooling: str) -> None:
@@ -46,17 +43,16 @@ class EmbeddingContext:
         if options.flash_attention == "auto" and not on_gpu(options) and options.kv_type_v in UNQUANTIZED:
             # On CPUs it sums in 16 bits: no harm to next tokens, but some hundredths of a vector's values.
             parameters.flash_attn_type = FLASH["off"]
-        self._context = c.llama_init_from_model(model.handle, parameters)
-        if not self._context:
+        created = c.llama_init_from_model(model.handle, parameters)
+        if not created:
             raise OutOfMemory(f"llama.cpp cannot allocate {batch} tokens of embeddings: {last_words()}")
-        self.batch = min(batch, int(c.llama_n_ubatch(self._context)))
+        self.batch = min(batch, int(c.llama_n_ubatch(created)))
         """Tokens of a batch at most."""
+        super().__init__(created, self.batch)
         self.texts = int(c.llama_n_seq_max(self._context))
         """Texts at a time."""
         self._pooled = pooling != "none"
         self._width = 1 if pooling == "rank" else model.width
-        self._memory = c.llama_get_memory(self._context)
-        self._batch = Batch(self.batch)
         self._added: list[tuple[int, int]] = []
 
     def add(self, text: int, tokens: "array[int]", position: int) -> None:
@@ -71,12 +67,8 @@ class EmbeddingContext:
         Raises:
             RuntimeError: if the computation failed; the context cannot be used any more.
         """
-        status = int(c.llama_decode(self._context, self._batch.struct))
-        c.llama_synchronize(self._context)
         added, self._added = self._added, []
-        self._batch.clear()
-        if status != OK:
-            raise RuntimeError(f"llama_decode returned {status}: {last_words()}")
+        self._decode(OK)
         if self._pooled:
             return [self._row(c.llama_get_embeddings_seq(self._context, text)) for text, _ in added]
         places = iter(range(self.batch))
@@ -89,16 +81,6 @@ class EmbeddingContext:
         """Forgets what was read of a text."""
         if self._memory:
             c.llama_memory_seq_rm(self._memory, text, -1, -1)
-
-    def adapt(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
-        """Computes with these adapters from now on, and without any others."""
-        adapt(self._context, adapters)
-
-    def close(self) -> None:
-        """Frees the context."""
-        if self._context:
-            c.llama_free(self._context)
-            self._context = None
 
     def _row(self, pointer: Any) -> Matrix:
         if not pointer:

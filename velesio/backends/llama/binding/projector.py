@@ -18,7 +18,8 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as c
 from llama_cpp import mtmd_cpp as m
 
-from velesio.backends.llama.binding.context import NO_ROOM, OK, Context
+from velesio.backends.llama.binding.computation import NO_ROOM, OK
+from velesio.backends.llama.binding.context import Context
 from velesio.backends.llama.binding.log import last_words, receive_log
 from velesio.backends.llama.binding.model import Model
 from velesio.backends.llama.media import MARKER
