@@ -33,8 +33,7 @@ class Autoencoder:
         Raises:
             JobFailed: if the latents, or what becomes of them even in float32, are no numbers.
         """
-        if not torch.isfinite(latents).all():
-            raise JobFailed("the model gave no valid numbers (NaN); try another sampler, fewer words or dtype float32")
+        check(latents)
         pixels = self._decoded(latents, tiling=tiling)
         if not torch.isfinite(pixels).all() and self._dtype != torch.float32:
             self._widen()
@@ -121,6 +120,16 @@ def _shapes(path: Path, tensors: weights.Tensors) -> dict[str, tuple[int, ...]]:
     if path.suffix.lower() in weights.PICKLES:
         return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     return header.read(path).shapes
+
+
+def check(latents: Tensor) -> None:
+    """Nothing, if latents are numbers.
+
+    Raises:
+        JobFailed: what the UNet gave is none.
+    """
+    if not torch.isfinite(latents).all():
+        raise JobFailed("the model gave no valid numbers (NaN); try another sampler, fewer words or dtype float32")
 
 
 _OLD_NAMES = {

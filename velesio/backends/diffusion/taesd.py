@@ -12,7 +12,7 @@ import torch
 from diffusers.models.autoencoders.vae import DecoderTiny, EncoderTiny
 from torch import Tensor, nn
 
-from velesio.backends.diffusion import weights
+from velesio.backends.diffusion import autoencoder, weights
 from velesio.backends.diffusion.blueprint import Blueprint
 from velesio.backends.diffusion.device import Device
 from velesio.backends.diffusion.layout import Names, Piece
@@ -43,8 +43,7 @@ class Taesd:
         Raises:
             JobFailed: there is no decoder, or the latents are no numbers.
         """
-        if not torch.isfinite(latents).all():
-            raise JobFailed("the model gave no valid numbers (NaN); try another sampler, fewer words or dtype float32")
+        autoencoder.check(latents)
         return (self._run(DECODER, latents, tiling=tiling).cpu() / 2 + 0.5).clamp(0, 1)
 
     @torch.inference_mode()
