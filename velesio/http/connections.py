@@ -5,6 +5,7 @@ thousands of connections that send a byte now and then, or never read one, would
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -25,6 +26,26 @@ class Patience(NamedTuple):
     """For some of what lies unread."""
 
 
+class _Alarm:
+    """Something that happens unless it is stopped in time. It refers to nobody while it is not set."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+
+    def __bool__(self) -> bool:
+        return self._handle is not None
+
+    def start(self, seconds: float, ring: Callable[[], None]) -> None:
+        self._handle = asyncio.get_running_loop().call_later(seconds, ring)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 class Connection(web.RequestHandler):
     """One connection, with a clock for each head and one for what is not read."""
 
@@ -33,59 +54,46 @@ class Connection(web.RequestHandler):
     def __init__(self, server: "Server", patience: "Patience", **options: Any) -> None:
         super().__init__(server, **options)
         self._patience = patience
-        self._clock: asyncio.TimerHandle | None = None
-        self._stuck: asyncio.TimerHandle | None = None
+        self._clock = _Alarm()
+        self._stuck = _Alarm()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The first head begins with the connection."""
         super().connection_made(transport)
-        self._start()
+        self._clock.start(self._patience.head, self._give_up)
 
     def data_received(self, data: bytes) -> None:
         """A later head begins with its first byte; a whole one stops the clock."""
         known = self._request_count
         super().data_received(data)
         if self._request_count > known:
-            self._stop()
-        elif self._clock is None and self._waiter is not None:
-            self._start()
+            self._clock.stop()
+        elif not self._clock and self._waiter is not None:
+            self._clock.start(self._patience.head, self._give_up)
 
     def pause_writing(self) -> None:
         """More lies unread than there is room for: it has to become less in time."""
         super().pause_writing()
-        self._stuck = asyncio.get_running_loop().call_later(self._patience.reading, self._hang_up)
+        self._stuck.start(self._patience.reading, self._hang_up)
 
     def resume_writing(self) -> None:
         """The client reads."""
-        self._read()
+        self._stuck.stop()
         super().resume_writing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing is waited for any more."""
-        self._stop()
-        self._read()
+        self._clock.stop()
+        self._stuck.stop()
         super().connection_lost(exc)
 
-    def _read(self) -> None:
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
-
     def _hang_up(self) -> None:
-        self._stuck = None
+        self._stuck.stop()
         if self.transport is not None:
             self.transport.abort()  # nothing more would be read, so nothing is told
 
-    def _start(self) -> None:
-        self._clock = asyncio.get_running_loop().call_later(self._patience.head, self._give_up)
-
-    def _stop(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
-
     def _give_up(self) -> None:
-        self._clock = None
+        self._clock.stop()
         if self.transport is not None:
             self.transport.write(_ANSWER)
         self.force_close()
