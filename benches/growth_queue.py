@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from benches import memory, protocol, queue_depth, server
+from benches import memory, protocol, queue_depth, queue_velesio, server
 from benches.figures import percentile
 from benches.growth_record import Axis, Measured
 from benches.text_scenarios import words
@@ -30,23 +30,12 @@ _PACE = 20
 """Tokens a second of one job on the echo model that takes its time."""
 _SECONDS = 4.0
 _STARTING = 30.0
-_CONFIG = """\
-demo = false
-[server]
-data_dir = "{folder}/data"
-models_dir = "{folder}/models"
-[redis]
-url = "{url}"
-[log]
-level = "warning"
-[[models]]
-name = "noop"
-backend = "echo"
-options = {{ slots = 64 }}
+_CONFIG = f"""\
+{queue_velesio.SETTINGS}
 [[models]]
 name = "paced"
 backend = "echo"
-options = {{ slots = {slots}, tokens_per_second = {pace} }}
+options = {{{{ slots = {_SLOTS}, tokens_per_second = {_PACE} }}}}
 """
 
 
@@ -90,7 +79,7 @@ def _workers(folder: Path) -> Iterator[Callable[[int], Measured]]:
     folder.mkdir()
     with server.running(folder / "valkey") as url:
         config = folder / "config.toml"
-        config.write_text(_CONFIG.format(folder=folder, url=url, slots=_SLOTS, pace=_PACE), encoding="utf-8")
+        config.write_text(_CONFIG.format(folder=folder, url=url), encoding="utf-8")
 
         def measure(count: int) -> Measured:
             with _running(config, url, count) as processes:

@@ -24,7 +24,7 @@ from velesio.queue.replies import Inbox, Publisher
 from velesio.worker import Worker
 
 MODEL = "noop"
-_SETTINGS = """\
+SETTINGS = """\
 demo = false
 [server]
 data_dir = "{folder}/data"
@@ -48,7 +48,7 @@ def main() -> None:
     """Serves the variant that was asked for."""
     with tempfile.TemporaryDirectory(prefix="velesio-bench-") as folder:
         file = Path(folder) / "config.toml"
-        file.write_text(_SETTINGS.format(folder=folder, url=protocol.url()), encoding="utf-8")
+        file.write_text(SETTINGS.format(folder=folder, url=protocol.url()), encoding="utf-8")
         settings = config.load(file, environment={})
         logs.configure(settings.log)
         contestant, client = _variant(settings, file)
