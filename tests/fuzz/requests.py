@@ -18,7 +18,7 @@ from velesio.http.families import family_of
 from velesio.http.forms import FORMS
 from velesio.http.media import check_pixels, files_of
 from velesio.http.reference_pages import PAGES
-from velesio.http.sdapi_values import parse
+from velesio.http.sdapi.values import parse
 from velesio.http.wire import encode, parse_object
 from velesio.queue import wire
 

@@ -14,12 +14,11 @@ from velesio.http import (
     openai_images,
     openai_responses,
     rerank,
-    sdapi,
-    sdapi_extras,
     tokens,
 )
 from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.origin import Origin
+from velesio.http.sdapi import drawing, extras
 from velesio.jobs import Completed, ImageResult, JobState, Priority, TextResult
 from velesio.queue.client import JobRecord
 
@@ -36,8 +35,8 @@ def test_every_route_that_jobs_answer_has_a_form() -> None:
     some = {
         *anthropic.FORMS,
         *ollama_forms.FORMS,
-        *sdapi.FORMS,
-        *sdapi_extras.FORMS,
+        *drawing.FORMS,
+        *extras.FORMS,
     }  # modules with other routes as well
     assert paths | some == set(FORMS)
 

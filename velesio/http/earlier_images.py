@@ -9,8 +9,8 @@ from aiohttp import web
 from velesio.errors import Unprocessable
 from velesio.http.fields import Fields, of
 from velesio.http.operations import Operation
-from velesio.http.sdapi import ERRORS, body_of, drawn_of
-from velesio.http.sdapi_values import read
+from velesio.http.sdapi.drawing import ERRORS, body_of, drawn_of
+from velesio.http.sdapi.values import read
 from velesio.http.wire import json_response
 
 

@@ -16,12 +16,11 @@ from velesio.http import (
     openai_images,
     openai_responses,
     rerank,
-    sdapi,
-    sdapi_extras,
     tokens,
 )
 from velesio.http.form import Form
 from velesio.http.origin import Origin
+from velesio.http.sdapi import drawing, extras
 from velesio.http.wire import bad_field
 from velesio.jobs import Completed
 from velesio.nearest import nearest
@@ -39,8 +38,8 @@ FORMS: Mapping[str, Form] = {
     **openai_images.FORMS,
     **anthropic.FORMS,
     **ollama_forms.FORMS,
-    **sdapi.FORMS,
-    **sdapi_extras.FORMS,
+    **drawing.FORMS,
+    **extras.FORMS,
 }
 """By path."""
 

@@ -11,10 +11,10 @@ from velesio.config import DownloadSection, FetchSection, SdapiSection, ServerSe
 from velesio.errors import KeyRevoked, ShuttingDown, VelesioError
 from velesio.http.broker_metrics import BrokerMetrics
 from velesio.http.keys import Credential, KeyRing
-from velesio.http.live import Live
 from velesio.http.lookout import Lookout
 from velesio.http.pace import Pace
-from velesio.http.sdapi_styles import Styles
+from velesio.http.sdapi.live import Live
+from velesio.http.sdapi.styles import Styles
 from velesio.http.visitors import networks
 from velesio.jobs import Result
 from velesio.queue.broker import Broker

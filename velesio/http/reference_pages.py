@@ -42,15 +42,6 @@ from velesio.http import (
     props,
     rerank,
     router,
-    sdapi,
-    sdapi_controlnet,
-    sdapi_extras,
-    sdapi_lists,
-    sdapi_progress,
-    sdapi_scheduler,
-    sdapi_settings,
-    sdapi_tools,
-    sdapi_web,
     sessions,
     slots,
     statements,
@@ -61,6 +52,7 @@ from velesio.http import (
 )
 from velesio.http.operations import Operation
 from velesio.http.reference import Page, render
+from velesio.http.sdapi import controlnet, drawing, extras, lists, progress, scheduler, settings, tools, web_page
 
 LLAMACPP = Page.of(
     name="llamacpp",
@@ -151,7 +143,7 @@ routes beside what others read there.
     parts=(
         earlier,
         earlier_images,
-        (sdapi_lists, "EARLIER"),
+        (lists, "EARLIER"),
     ),
 )
 SDAPI = Page.of(
@@ -171,14 +163,14 @@ base64 or as `data:` addresses; others are fetched from the hosts of [`fetch.hos
 none. Progress is told by the gateway that answers the request: behind a balancer of several, send both to the same one.
 """,
     parts=(
-        sdapi,
-        sdapi_progress,
-        sdapi_settings,
-        sdapi_lists,
-        sdapi_tools,
-        sdapi_extras,
-        sdapi_web,
-        sdapi_controlnet,
+        drawing,
+        progress,
+        settings,
+        lists,
+        tools,
+        extras,
+        web_page,
+        controlnet,
     ),
 )
 SCHEDULER = Page.of(
@@ -189,7 +181,7 @@ What clients of A1111's extension of that name find here. Its tasks are [backgro
 their client leaves and when the server restarts, belong to the tenant whose key queued them, and are known to
 `/v1/jobs` by the same ids. Nobody arranges them by hand: jobs are served by fair shares.
 """,
-    parts=(sdapi_scheduler,),
+    parts=(scheduler,),
 )
 VELESIO = Page.of(
     name="velesio",

@@ -8,9 +8,9 @@ from aiohttp import web
 from velesio.errors import Unprocessable, Unsupported
 from velesio.http.fields import Fields, of
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.sdapi import body_of
-from velesio.http.sdapi_pictures import decoded
-from velesio.http.sdapi_values import read
+from velesio.http.sdapi.drawing import body_of
+from velesio.http.sdapi.pictures import decoded
+from velesio.http.sdapi.values import read
 from velesio.http.wire import json_response
 from velesio.pictures import infotext, picture_text
 

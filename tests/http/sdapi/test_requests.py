@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from tests.http.conftest import ANYTHING
 from velesio.errors import BadRequest, Unprocessable, Unsupported
-from velesio.http import sdapi_options
 from velesio.http.fields import Field
-from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_fields import BY_KIND, TOLD, Kind
-from velesio.http.sdapi_requests import Asked, read, read_one, settled, told
-from velesio.http.sdapi_styles import Style
-from velesio.http.sdapi_values import parse
+from velesio.http.sdapi import options
+from velesio.http.sdapi.defaults import DEFAULTS
+from velesio.http.sdapi.fields import BY_KIND, TOLD, Kind
+from velesio.http.sdapi.requests import Asked, read, read_one, settled, told
+from velesio.http.sdapi.styles import Style
+from velesio.http.sdapi.values import parse
 from velesio.jobs import Control, Hires, Image, Inpaint, Loopback, Mosaic, Outpaint
 
 FILE = base64.b64encode(b"one").decode()
@@ -199,7 +199,7 @@ def counts(key: str, value: Any) -> bool:
     """Whether an option changes the job of a body."""
     found = []
     for kind, body in TOGETHER.items():
-        plain, stored = (read(kind, body, sdapi_options.checked(each)) for each in ({}, {key: value}))
+        plain, stored = (read(kind, body, options.checked(each)) for each in ({}, {key: value}))
         overridden = read(kind, body | {"override_settings": {key: value}}, {})
         assert (overridden.params, overridden.table) == (stored.params, stored.table)
         assert overridden.keep == {}
@@ -207,7 +207,7 @@ def counts(key: str, value: Any) -> bool:
     return any(found)
 
 
-@pytest.mark.parametrize("key", sdapi_options.HONOURED)
+@pytest.mark.parametrize("key", options.HONOURED)
 def test_an_option_counts_stored_and_for_one_request(key: str) -> None:
     """Both ways give the same job, which is another one than without."""
     assert counts(key, OPTIONS[key])
@@ -217,25 +217,25 @@ ANOTHER: dict[Any, Any] = {bool: lambda old: not old, int: lambda old: old + 1, 
                            list: lambda old: ["x"]}  # fmt: skip
 
 
-@pytest.mark.parametrize("key", sdapi_options.IDLE)
+@pytest.mark.parametrize("key", options.IDLE)
 def test_an_option_that_is_told_to_change_nothing_changes_nothing(key: str) -> None:
     """Whatever its value, the job is the same; the table has the reason."""
     old = DEFAULTS[key]
     assert not counts(key, ANOTHER.get(type(old), lambda _: "x")(old))
-    assert len(sdapi_options.IDLE[key].note) > 10
+    assert len(options.IDLE[key].note) > 10
 
 
-@pytest.mark.parametrize("key", sdapi_options.REFUSED)
+@pytest.mark.parametrize("key", options.REFUSED)
 def test_an_option_that_asks_for_what_is_not_there_is_refused(key: str) -> None:
     """By its name, and with what to leave it at; its default asks for nothing."""
-    assert sdapi_options.checked({key: DEFAULTS[key]}) == {key: DEFAULTS[key]}
+    assert options.checked({key: DEFAULTS[key]}) == {key: DEFAULTS[key]}
     with pytest.raises(Unsupported, match=f"{key}.*leave it"):
-        sdapi_options.checked({key: True if key == "face_restoration" else "something"})
+        options.checked({key: True if key == "face_restoration" else "something"})
 
 
 def test_each_option_has_one_fate() -> None:
     """Every one of A1111's options is in one of the three tables, and in no other."""
-    tables = [*sdapi_options.HONOURED, *sdapi_options.REFUSED, *sdapi_options.IDLE]
+    tables = [*options.HONOURED, *options.REFUSED, *options.IDLE]
     assert sorted(tables) == sorted(DEFAULTS)
 
 
@@ -265,8 +265,8 @@ def test_rows_of_the_sheet() -> None:
 def test_all_options_are_there() -> None:
     """281 of them, and three of the ControlNet extension; what clients read, they may send back."""
     assert len(DEFAULTS) == 284
-    assert sdapi_options.checked(DEFAULTS).keys() <= DEFAULTS.keys()
-    assert read("txt2img", BASE["txt2img"], sdapi_options.checked(DEFAULTS)).params == one("txt2img").params
+    assert options.checked(DEFAULTS).keys() <= DEFAULTS.keys()
+    assert read("txt2img", BASE["txt2img"], options.checked(DEFAULTS)).params == one("txt2img").params
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_all_options_are_there() -> None:
 def test_options_that_are_refused(raw: dict[str, Any]) -> None:
     """Unknown names, long values, words that mean nothing, other types."""
     with pytest.raises(BadRequest):
-        sdapi_options.checked(raw)
+        options.checked(raw)
 
 
 def one(kind: Kind, **fields: Any) -> Asked:
@@ -513,7 +513,7 @@ def test_no_body_breaks_the_reader(kind: Kind, data: st.DataObject) -> None:
 def test_no_option_breaks_the_reader(raw: dict[str, Any]) -> None:
     """What was accepted can be used by every request after."""
     try:
-        kept = sdapi_options.checked(raw)
+        kept = options.checked(raw)
     except BadRequest:
         return
     msgspec.json.encode(kept)

@@ -6,17 +6,17 @@ from typing import Any, Literal
 import msgspec
 
 from velesio.errors import Unprocessable, Unsupported
-from velesio.http import sdapi_redrawing
 from velesio.http.fields import Fields, of
-from velesio.http.sdapi_pictures import decoded
-from velesio.http.sdapi_plots import MATRIX, XYZ
-from velesio.http.sdapi_values import read
+from velesio.http.sdapi import redrawing
+from velesio.http.sdapi.pictures import decoded
+from velesio.http.sdapi.plots import MATRIX, XYZ
+from velesio.http.sdapi.values import read
 from velesio.jobs import Control
 
 CONTROLNET = "controlnet"
 SELECTABLE: Mapping[str, tuple[str, ...]] = {
     "txt2img": (MATRIX, XYZ),
-    "img2img": (*sdapi_redrawing.NAMES, MATRIX, XYZ),
+    "img2img": (*redrawing.NAMES, MATRIX, XYZ),
 }
 ALWAYS_ON = (CONTROLNET,)
 _SUPERSEDED = {"refiner", "seed", "sampler", "comments", "extra options"}

@@ -8,14 +8,16 @@ from typing import Any, Literal
 import msgspec
 
 from velesio.errors import NotFound, Unsupported
-from velesio.http import sdapi_options, sdapi_plots, sdapi_redrawing, sdapi_scripts, sdapi_styles, sdapi_texts
 from velesio.http.fields import refuse
-from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_fields import BY_KIND, NEVER_NULL, NOT_TOLD, TOLD, Kind
-from velesio.http.sdapi_pictures import decoded
-from velesio.http.sdapi_plots import Cell, Table
-from velesio.http.sdapi_styles import StylesByName
-from velesio.http.sdapi_values import read as read_values
+from velesio.http.sdapi import options as sdapi_options
+from velesio.http.sdapi import plots, redrawing, scripts, texts
+from velesio.http.sdapi import styles as sdapi_styles
+from velesio.http.sdapi.defaults import DEFAULTS
+from velesio.http.sdapi.fields import BY_KIND, NEVER_NULL, NOT_TOLD, TOLD, Kind
+from velesio.http.sdapi.pictures import decoded
+from velesio.http.sdapi.plots import Cell, Table
+from velesio.http.sdapi.styles import StylesByName
+from velesio.http.sdapi.values import read as read_values
 from velesio.http.wire import bad_field
 from velesio.jobs import Hires, Image, Inpaint, Solving, Variation
 from velesio.pictures import comments
@@ -61,15 +63,15 @@ def read(kind: Kind, raw: Mapping[str, Any], stored: Mapping[str, Any], styles: 
         Unsupported: it asks for something that is not there.
     """
     fields = BY_KIND[kind]
-    raw, of_text = sdapi_texts.filled(kind, raw)
+    raw, of_text = texts.filled(kind, raw)
     refuse(raw, fields)
     values = read_values(raw, fields, NEVER_NULL)
     overrides = of_text | sdapi_options.overriding(values["override_settings"])
     whole = Cell(values, dict(DEFAULTS) | dict(stored) | overrides)
-    script = sdapi_scripts.selected(kind, values["script_name"])
+    script = scripts.selected(kind, values["script_name"])
     sheet: Table | None
-    if script in {sdapi_plots.MATRIX, sdapi_plots.XYZ}:
-        cells, table = sdapi_plots.planned(kind, script, whole)
+    if script in {plots.MATRIX, plots.XYZ}:
+        cells, table = plots.planned(kind, script, whole)
         sheet = msgspec.structs.replace(table, **sdapi_options.sheet_fields(whole.options))
         params = tuple(_image(kind, cell, "", styles or {}) for cell in cells)
     else:
@@ -92,7 +94,7 @@ def _grid(whole: Cell, count: int) -> Table | None:
     if not wanted or count < 2:
         return None
     rows = whole.options["n_rows"] or whole.values["batch_size"]
-    table = sdapi_plots.grid(count, rows=min(rows, count))
+    table = plots.grid(count, rows=min(rows, count))
     return msgspec.structs.replace(table, **sdapi_options.sheet_fields(whole.options))
 
 
@@ -125,7 +127,7 @@ def settled(
     """A body that means to everybody, at any time, what it means now to the client that sent it."""
     found = {"lenient": lenient} | dict(raw)
     if isinstance(overrides := raw.get("override_settings"), dict | None):
-        found["override_settings"] = dict(stored) | sdapi_texts.filled(kind, raw)[1] | (overrides or {})
+        found["override_settings"] = dict(stored) | texts.filled(kind, raw)[1] | (overrides or {})
     if isinstance(names := raw.get("styles"), list):
         prompt, negative = (str(raw.get(name) or "") for name in ("prompt", "negative_prompt"))
         known = sdapi_styles.named([name for name in names if isinstance(name, str)], styles)
@@ -186,12 +188,12 @@ def _image(kind: Kind, cell: Cell, script: str, styles: StylesByName) -> Image:
         merging=sdapi_options.merging(options, kind),
         untold=sdapi_options.untold(options),
         apply_tags=not values["disable_extra_networks"],
-        controls=sdapi_scripts.controls(values["alwayson_scripts"], show=not options["control_net_no_detectmap"]),
+        controls=scripts.controls(values["alwayson_scripts"], show=not options["control_net_no_detectmap"]),
         lenient=bool(values["lenient"]),
         preview_every=sdapi_options.preview_every(options),
         **given,
     )
-    image = msgspec.structs.replace(image, **sdapi_redrawing.fields(script, values["script_args"]))
+    image = msgspec.structs.replace(image, **redrawing.fields(script, values["script_args"]))
     return _enlarged(image, values, options) if kind == "txt2img" else _redrawn(image, values, options)
 
 

@@ -10,11 +10,11 @@ from velesio.errors import Unprocessable, Unsupported
 from velesio.http.dispatch import ask
 from velesio.http.fields import Fields, given, of
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
-from velesio.http.sdapi import ERRORS, body_of, drawn_of, find_image_model, image_cards, options_of
-from velesio.http.sdapi_fields import Kind
-from velesio.http.sdapi_options import MODEL
-from velesio.http.sdapi_pictures import decoded, encoded
-from velesio.http.sdapi_values import read
+from velesio.http.sdapi.drawing import ERRORS, body_of, drawn_of, find_image_model, image_cards, options_of
+from velesio.http.sdapi.fields import Kind
+from velesio.http.sdapi.options import MODEL
+from velesio.http.sdapi.pictures import decoded, encoded
+from velesio.http.sdapi.values import read
 from velesio.http.wire import json_response
 from velesio.jobs import Detect, ImageResult
 

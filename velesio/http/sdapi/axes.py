@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from velesio.errors import Unprocessable, Unsupported
-from velesio.http.sdapi_options import MODEL
+from velesio.http.sdapi.options import MODEL
 
 MOST_POINTS = 100
 """Along one axis."""

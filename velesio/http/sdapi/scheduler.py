@@ -14,11 +14,11 @@ from velesio.http.gateway import CREDENTIAL, GATEWAY, JOB_ID
 from velesio.http.limits import again
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
-from velesio.http.sdapi import ERRORS, body_of
-from velesio.http.sdapi_fields import BY_KIND, Kind
-from velesio.http.sdapi_options import MODEL
-from velesio.http.sdapi_pictures import address
-from velesio.http.sdapi_values import coerced, read
+from velesio.http.sdapi.drawing import ERRORS, body_of
+from velesio.http.sdapi.fields import BY_KIND, Kind
+from velesio.http.sdapi.options import MODEL
+from velesio.http.sdapi.pictures import address
+from velesio.http.sdapi.values import coerced, read
 from velesio.http.wire import encode, json_response
 from velesio.jobs import Cancelled, Completed, Failed, ImageResult, JobState, Priority
 from velesio.queue.client import JobRecord

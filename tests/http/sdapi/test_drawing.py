@@ -10,7 +10,7 @@ import pytest
 from tests.http.conftest import Site, StartSite, until
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection
-from velesio.http.live import Live
+from velesio.http.sdapi.live import Live
 from velesio.jobs import JobState
 
 SPECS = (

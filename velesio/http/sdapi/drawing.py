@@ -10,7 +10,6 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import Conflict, JobCancelled, Unprocessable, Unsupported, VelesioError
-from velesio.http import sdapi_answers, sdapi_sheets
 from velesio.http.dispatch import Answers, checked, find_model, jobs_of, visible_cards
 from velesio.http.fetching import drawn_slots
 from velesio.http.fields import Fields
@@ -18,14 +17,16 @@ from velesio.http.form import Form
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID
 from velesio.http.idempotency import answers_to
 from velesio.http.limits import ADMISSION, Admission
-from velesio.http.live import Owner, Round, Running
 from velesio.http.operations import OF_EVERY_JOB, Group, Operation
 from velesio.http.origin import Origin
-from velesio.http.sdapi_answers import NO_SHEETS, Drawn
-from velesio.http.sdapi_fields import BY_KIND, COMMON, Kind
-from velesio.http.sdapi_models import meant
-from velesio.http.sdapi_requests import Asked, read, read_one, settled
-from velesio.http.sdapi_values import parse
+from velesio.http.sdapi import answers as sdapi_answers
+from velesio.http.sdapi import sheets as sdapi_sheets
+from velesio.http.sdapi.answers import NO_SHEETS, Drawn
+from velesio.http.sdapi.fields import BY_KIND, COMMON, Kind
+from velesio.http.sdapi.live import Owner, Round, Running
+from velesio.http.sdapi.models import meant
+from velesio.http.sdapi.requests import Asked, read, read_one, settled
+from velesio.http.sdapi.values import parse
 from velesio.http.wire import encode, fetched, json_response, read_bytes
 from velesio.jobs import ImageResult, Job
 from velesio.queue import choices

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from velesio.http import sdapi_options
-from velesio.http.sdapi_fields import BY_KIND, Kind
+from velesio.http.sdapi import options as sdapi_options
+from velesio.http.sdapi.fields import BY_KIND, Kind
 from velesio.pictures import infotext
 
 _FIELDS: Mapping[str, str] = {

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.http.conftest import ANYTHING
 from velesio.errors import BadRequest, Unprocessable, Unsupported
-from velesio.http.sdapi_axes import AXES, Axis, of_tab
-from velesio.http.sdapi_fields import BY_KIND, Kind
-from velesio.http.sdapi_plots import grid
-from velesio.http.sdapi_requests import Asked, read
-from velesio.http.sdapi_styles import Style
+from velesio.http.sdapi.axes import AXES, Axis, of_tab
+from velesio.http.sdapi.fields import BY_KIND, Kind
+from velesio.http.sdapi.plots import grid
+from velesio.http.sdapi.requests import Asked, read
+from velesio.http.sdapi.styles import Style
 
 BASE = {"prompt": "a fox", "seed": 1, "subseed": 2, "steps": 4, "enable_hr": True}
 STYLES = {"ink": Style("ink", "ink drawing")}

@@ -8,9 +8,9 @@ import msgspec
 
 from velesio.errors import BadRequest, Unprocessable
 from velesio.http.fields import Field, Fields, given, refuse, refused, unless
-from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_unheeded import UNHEEDED
-from velesio.http.sdapi_values import coerced, faults
+from velesio.http.sdapi.defaults import DEFAULTS
+from velesio.http.sdapi.unheeded import UNHEEDED
+from velesio.http.sdapi.values import coerced, faults
 from velesio.http.wire import bad_field, encode
 from velesio.jobs import Framing
 

@@ -15,13 +15,13 @@ from velesio.http.form import Form
 from velesio.http.gateway import JOB_ID
 from velesio.http.idempotency import answers_to
 from velesio.http.operations import OF_EVERY_JOB, Operation
-from velesio.http.sdapi import body_of, image_cards, options_of
-from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_models import meant
-from velesio.http.sdapi_names import PLAIN_UPSCALERS
-from velesio.http.sdapi_options import MODEL, overriding
-from velesio.http.sdapi_pictures import decoded, encoded
-from velesio.http.sdapi_values import read as read_values
+from velesio.http.sdapi.defaults import DEFAULTS
+from velesio.http.sdapi.drawing import body_of, image_cards, options_of
+from velesio.http.sdapi.models import meant
+from velesio.http.sdapi.names import PLAIN_UPSCALERS
+from velesio.http.sdapi.options import MODEL, overriding
+from velesio.http.sdapi.pictures import decoded, encoded
+from velesio.http.sdapi.values import read as read_values
 from velesio.http.wire import bad_field, json_response
 from velesio.jobs import Enlarge, ImageResult
 

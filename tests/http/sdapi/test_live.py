@@ -3,9 +3,9 @@
 import pytest
 
 from velesio.errors import Conflict
-from velesio.http import live as module
-from velesio.http.live import Live, Running
-from velesio.http.sdapi_progress import Query, described, told
+from velesio.http.sdapi import live as module
+from velesio.http.sdapi.live import Live, Running
+from velesio.http.sdapi.progress import Query, described, told
 from velesio.jobs import Image, Job, Preview, Progress, Started
 
 ME, OTHER = ("tenant", "me"), ("tenant", "other")

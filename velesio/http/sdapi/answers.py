@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from velesio import __version__
-from velesio.http.sdapi_pictures import encoded
-from velesio.http.sdapi_requests import Asked, told
+from velesio.http.sdapi.pictures import encoded
+from velesio.http.sdapi.requests import Asked, told
 from velesio.jobs import Image, ImageResult, born
 
 STAMP = "%Y%m%d%H%M%S"

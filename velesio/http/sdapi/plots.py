@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from velesio.errors import Unprocessable
-from velesio.http.sdapi_axes import Axis, of_tab
+from velesio.http.sdapi.axes import Axis, of_tab
 
 MATRIX, XYZ = "prompt matrix", "x/y/z plot"
 MOST_CELLS = 100

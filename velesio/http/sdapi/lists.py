@@ -7,14 +7,15 @@ from typing import Any
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.http import sdapi_names, sdapi_redrawing, sdapi_scripts
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.sdapi import image_cards
-from velesio.http.sdapi_axes import of_tab
-from velesio.http.sdapi_models import described
-from velesio.http.sdapi_plots import MATRIX, XYZ
-from velesio.http.sdapi_styles import Style
+from velesio.http.sdapi import names as sdapi_names
+from velesio.http.sdapi import redrawing, scripts
+from velesio.http.sdapi.axes import of_tab
+from velesio.http.sdapi.drawing import image_cards
+from velesio.http.sdapi.models import described
+from velesio.http.sdapi.plots import MATRIX, XYZ
+from velesio.http.sdapi.styles import Style
 from velesio.http.wire import json_response
 
 _Cards = Sequence[ModelCard]
@@ -62,20 +63,20 @@ def _embeddings(cards: _Cards) -> Any:
 
 def _scripts(_: _Cards) -> Any:
     # webuiapi takes the extension's script for videos, which is not here, as the sign that ControlNet is.
-    always = (*sdapi_scripts.ALWAYS_ON, "controlnet m2m")
-    return {kind: [*names, *always] for kind, names in sdapi_scripts.SELECTABLE.items()}
+    always = (*scripts.ALWAYS_ON, "controlnet m2m")
+    return {kind: [*names, *always] for kind, names in scripts.SELECTABLE.items()}
 
 
 def _script_info(_: _Cards) -> Any:
     named = [
         {"name": name, "is_alwayson": False, "is_img2img": kind == "img2img", "args": _arguments(kind, name)}
-        for kind, names in sdapi_scripts.SELECTABLE.items()
+        for kind, names in scripts.SELECTABLE.items()
         for name in names
     ]
     always = [
         {"name": name, "is_alwayson": True, "is_img2img": kind == "img2img", "args": []}
-        for kind in sdapi_scripts.SELECTABLE
-        for name in sdapi_scripts.ALWAYS_ON
+        for kind in scripts.SELECTABLE
+        for name in scripts.ALWAYS_ON
     ]
     return named + always
 
@@ -127,10 +128,10 @@ _MATRIX = [
     _argument("Grid margins (px)", 0, minimum=0, maximum=500, step=2),
 ]
 _ARGUMENTS = {
-    sdapi_redrawing.OUTPAINTING: _OUTPAINTING,
-    sdapi_redrawing.MK2: _MK2,
-    sdapi_redrawing.LOOPBACK: _LOOPBACK,
-    sdapi_redrawing.UPSCALE: _UPSCALE,
+    redrawing.OUTPAINTING: _OUTPAINTING,
+    redrawing.MK2: _MK2,
+    redrawing.LOOPBACK: _LOOPBACK,
+    redrawing.UPSCALE: _UPSCALE,
     MATRIX: _MATRIX,
 }
 

@@ -10,7 +10,7 @@ import pytest
 from tests.http.conftest import Site, StartSite
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection, Limits, LimitsSection, SdapiSection, ServerSection
-from velesio.http.sdapi_defaults import DEFAULTS
+from velesio.http.sdapi.defaults import DEFAULTS
 
 SPECS = (ModelSpec(name="painter", options={"capability": "image"}), ModelSpec(name="parrot"))
 SMALL = {"prompt": "a fox", "seed": 7, "steps": 2, "width": 16, "height": 16}

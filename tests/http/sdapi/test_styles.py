@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from velesio.http.sdapi_styles import Style, Styles, applied, named, parse
+from velesio.http.sdapi.styles import Style, Styles, applied, named, parse
 
 FILE = 'name,prompt,negative_prompt\nink,"ink, {prompt}, paper",colour\nempty,,\nsoft,soft light,\n'
 

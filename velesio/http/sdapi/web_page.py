@@ -15,9 +15,9 @@ from aiohttp import web
 from velesio import __version__
 from velesio.errors import NotFound, Unsupported
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.sdapi import image_cards
-from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_options import HONOURED
+from velesio.http.sdapi.defaults import DEFAULTS
+from velesio.http.sdapi.drawing import image_cards
+from velesio.http.sdapi.options import HONOURED
 from velesio.http.wire import json_response
 
 _APP = secrets.randbits(53)

@@ -8,11 +8,11 @@ from aiohttp import web
 from velesio.errors import Unprocessable
 from velesio.http.fields import Fields, of
 from velesio.http.gateway import GATEWAY
-from velesio.http.live import Running
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.sdapi import body_of, owner_of
-from velesio.http.sdapi_pictures import address, encoded
-from velesio.http.sdapi_values import coerced, read
+from velesio.http.sdapi.drawing import body_of, owner_of
+from velesio.http.sdapi.live import Running
+from velesio.http.sdapi.pictures import address, encoded
+from velesio.http.sdapi.values import coerced, read
 from velesio.http.wire import json_response
 
 

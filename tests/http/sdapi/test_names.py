@@ -4,21 +4,21 @@ import pytest
 
 from tests.http.conftest import Site
 from velesio.backends.base import ModelCard
-from velesio.http import sdapi_controlnet, sdapi_names
-from velesio.http.sdapi_models import described, meant, title
+from velesio.http.sdapi import controlnet, names
+from velesio.http.sdapi.models import described, meant, title
 
 
 def test_samplers_and_schedules_are_the_backends() -> None:
     """Names, order and aliases."""
     samplers = pytest.importorskip("velesio.backends.diffusion.samplers")
-    assert list(sdapi_names.SAMPLERS) == [each.name for each in samplers.SAMPLERS]
+    assert list(names.SAMPLERS) == [each.name for each in samplers.SAMPLERS]
     for each in samplers.SAMPLERS:
-        assert set(sdapi_names.sampler(each.name)["aliases"]) <= set(each.aliases)
-    assert list(sdapi_names.SCHEDULERS) == [each.label for each in samplers.SCHEDULES]
+        assert set(names.sampler(each.name)["aliases"]) <= set(each.aliases)
+    assert list(names.SCHEDULERS) == [each.label for each in samplers.SCHEDULES]
     for each in samplers.SCHEDULES:
-        assert sdapi_names.scheduler(each.label)["name"] == each.name
-    for name in sdapi_names.SAMPLERS:
-        for label in sdapi_names.SCHEDULERS:
+        assert names.scheduler(each.label)["name"] == each.name
+    for name in names.SAMPLERS:
+        for label in names.SCHEDULERS:
             assert samplers.choose(name, label).sampler.name == name
 
 
@@ -29,14 +29,14 @@ def test_preprocessors_are_the_backends() -> None:
         name: tuple((each.name, each.default, each.low, each.high, each.step) for each in found.sliders)
         for name, found in preprocess.PREPROCESSORS.items()
     }
-    assert there == sdapi_controlnet.MODULES
+    assert there == controlnet.MODULES
 
 
 def test_upscalers_are_the_backends() -> None:
     """Those that need no files."""
     upscale = pytest.importorskip("velesio.backends.diffusion.upscale")
-    assert list(sdapi_names.LATENT_MODES) == list(upscale.LATENT_MODES)
-    assert set(sdapi_names.PLAIN_UPSCALERS) == {upscale.NONE, upscale.LANCZOS, upscale.NEAREST}
+    assert list(names.LATENT_MODES) == list(upscale.LATENT_MODES)
+    assert set(names.PLAIN_UPSCALERS) == {upscale.NONE, upscale.LANCZOS, upscale.NEAREST}
 
 
 def card(name: str, file: str = "", *aliases: str) -> ModelCard:

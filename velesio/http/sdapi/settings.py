@@ -5,11 +5,12 @@ from typing import Any
 from aiohttp import web
 
 from velesio.errors import ModelNotFound, NoWorker, Unavailable, Unprocessable, Unsupported
-from velesio.http import loading, sdapi_options
+from velesio.http import loading
 from velesio.http.operations import OF_EVERY_ROUTE, Group, Operation
-from velesio.http.sdapi import body_of, find_image_model, image_cards, keep_options, options_of
-from velesio.http.sdapi_defaults import DEFAULTS
-from velesio.http.sdapi_models import meant, title
+from velesio.http.sdapi import options as sdapi_options
+from velesio.http.sdapi.defaults import DEFAULTS
+from velesio.http.sdapi.drawing import body_of, find_image_model, image_cards, keep_options, options_of
+from velesio.http.sdapi.models import meant, title
 from velesio.http.wire import json_response
 
 

@@ -11,9 +11,9 @@ from velesio.backends.echo.image_asides import size_of
 from velesio.backends.echo.picture import draw
 from velesio.config import ServerSection
 from velesio.errors import BadRequest, Unprocessable
-from velesio.http.sdapi_controlnet import detection, with_units
-from velesio.http.sdapi_extras import BATCH, FIELDS, SINGLE, read
-from velesio.http.sdapi_fields import COMMON
+from velesio.http.sdapi.controlnet import detection, with_units
+from velesio.http.sdapi.extras import BATCH, FIELDS, SINGLE, read
+from velesio.http.sdapi.fields import COMMON
 from velesio.jobs import Detect, Enlarge
 
 SPECS = (ModelSpec(name="painter", options={"capability": "image"}),)

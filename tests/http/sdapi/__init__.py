@@ -1,0 +1,1 @@
+"""Tests of A1111's API."""
