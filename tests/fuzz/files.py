@@ -16,7 +16,7 @@ from velesio.backends.diffusion import header
 from velesio.backends.llama import gguf
 from velesio.errors import BadRequest, ConfigError, ModelLoadFailed
 from velesio.http import media
-from velesio.http.sdapi import pictures
+from velesio.http.sdapi import pictures as sdapi_pictures
 from velesio.http.sdapi.tools import described
 from velesio.pictures import picture_text
 from velesio.pictures.pixels import pixels_of
@@ -87,7 +87,7 @@ def _pictures() -> Iterator[bytes]:
 
 def _decode(data: bytes) -> None:
     text = data.decode("latin-1")
-    for read in (media.decoded, media.file_of, pictures.decoded):
+    for read in (media.decoded, media.file_of, sdapi_pictures.decoded):
         with contextlib.suppress(BadRequest):
             file = read(text, "image")
             assert len(file) <= len(text)

@@ -13,10 +13,11 @@ from tests.fuzz.target import Target
 from velesio import config
 from velesio.cli import program
 from velesio.errors import BadRequest, ConfigError, Forbidden
-from velesio.http import addresses, fetching, ollama_requests, sse
+from velesio.http import addresses, fetching, sse
 from velesio.http.families import family_of
 from velesio.http.forms import FORMS
 from velesio.http.media import check_pixels, files_of
+from velesio.http.ollama import requests as ollama_requests
 from velesio.http.reference_pages import PAGES
 from velesio.http.sdapi.values import parse
 from velesio.http.wire import encode, parse_object

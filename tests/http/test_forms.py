@@ -8,7 +8,6 @@ from velesio.http import (
     embeddings,
     infill,
     llamacpp,
-    ollama_forms,
     openai_chat,
     openai_completions,
     openai_images,
@@ -17,8 +16,10 @@ from velesio.http import (
     tokens,
 )
 from velesio.http.forms import FORMS, answer_of, form_of
+from velesio.http.ollama import forms as ollama_forms
 from velesio.http.origin import Origin
-from velesio.http.sdapi import drawing, extras
+from velesio.http.sdapi import drawing as sdapi
+from velesio.http.sdapi import extras as sdapi_extras
 from velesio.jobs import Completed, ImageResult, JobState, Priority, TextResult
 from velesio.queue.client import JobRecord
 
@@ -35,8 +36,8 @@ def test_every_route_that_jobs_answer_has_a_form() -> None:
     some = {
         *anthropic.FORMS,
         *ollama_forms.FORMS,
-        *drawing.FORMS,
-        *extras.FORMS,
+        *sdapi.FORMS,
+        *sdapi_extras.FORMS,
     }  # modules with other routes as well
     assert paths | some == set(FORMS)
 

@@ -14,10 +14,11 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.backends.base import ModelCard
-from velesio.http import ollama, ollama_library
 from velesio.http.fields import given
-from velesio.http.ollama_models import details
-from velesio.http.ollama_requests import CHAT, GENERATE, read_chat, read_generate
+from velesio.http.ollama import generation as ollama
+from velesio.http.ollama import library as ollama_library
+from velesio.http.ollama.models import details
+from velesio.http.ollama.requests import CHAT, GENERATE, read_chat, read_generate
 from velesio.http.operations import Operation
 from velesio.queue.registry import WorkerInfo
 

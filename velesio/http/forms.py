@@ -10,7 +10,6 @@ from velesio.http import (
     embeddings,
     infill,
     llamacpp,
-    ollama_forms,
     openai_chat,
     openai_completions,
     openai_images,
@@ -19,8 +18,10 @@ from velesio.http import (
     tokens,
 )
 from velesio.http.form import Form
+from velesio.http.ollama import forms as ollama_forms
 from velesio.http.origin import Origin
-from velesio.http.sdapi import drawing, extras
+from velesio.http.sdapi import drawing as sdapi
+from velesio.http.sdapi import extras as sdapi_extras
 from velesio.http.wire import bad_field
 from velesio.jobs import Completed
 from velesio.nearest import nearest
@@ -38,8 +39,8 @@ FORMS: Mapping[str, Form] = {
     **openai_images.FORMS,
     **anthropic.FORMS,
     **ollama_forms.FORMS,
-    **drawing.FORMS,
-    **extras.FORMS,
+    **sdapi.FORMS,
+    **sdapi_extras.FORMS,
 }
 """By path."""
 

@@ -31,8 +31,6 @@ from velesio.http import (
     llamacpp,
     lora,
     models,
-    ollama,
-    ollama_library,
     openai_audio,
     openai_chat,
     openai_completions,
@@ -50,6 +48,7 @@ from velesio.http import (
     tokens,
     unity,
 )
+from velesio.http.ollama import generation, library
 from velesio.http.operations import Operation
 from velesio.http.reference import Page, render
 from velesio.http.sdapi import controlnet, drawing, extras, lists, progress, scheduler, settings, tools, web_page
@@ -119,8 +118,8 @@ ignored. A model is called by its name or an alias, with or without `:latest`. O
 told `Ollama is running`; the routes below `/v1` are those of OpenAI's and Anthropic's pages.
 """,
     parts=(
-        ollama,
-        ollama_library,
+        generation,
+        library,
     ),
 )
 UNITY = Page.of(

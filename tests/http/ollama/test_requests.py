@@ -8,9 +8,9 @@ from hypothesis import given, settings
 
 from tests.http.conftest import ANYTHING, bodies
 from velesio.errors import BadRequest
-from velesio.http.ollama_messages import openai_messages
-from velesio.http.ollama_options import WHOLE_CONTEXT, keep_alive_of
-from velesio.http.ollama_requests import (
+from velesio.http.ollama.messages import openai_messages
+from velesio.http.ollama.options import WHOLE_CONTEXT, keep_alive_of
+from velesio.http.ollama.requests import (
     Body,
     EmbedBody,
     PromptBody,

@@ -6,7 +6,7 @@ from typing import Any
 
 from velesio.dialects import Said
 from velesio.errors import QueueFull
-from velesio.http.ollama_answers import Frames, Writer, _Calls, lines_response, logprobs_of
+from velesio.http.ollama.answers import Frames, Writer, _Calls, lines_response, logprobs_of
 from velesio.jobs import Completed, Delta, Event, Started, TextResult, Timings, TokenProbs, Usage
 
 RESULT = TextResult("Hi you", (1, 2), usage=Usage(5, 2), timings=Timings(12.0, 30.0))

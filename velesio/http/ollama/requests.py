@@ -9,8 +9,8 @@ from velesio.http.conversation import conversation_of
 from velesio.http.embeddings import MOST_INPUTS
 from velesio.http.fields import Fields, given, of, passed, refuse, refused
 from velesio.http.media import Media, decoded
-from velesio.http.ollama_messages import openai_messages, pictures_of
-from velesio.http.ollama_options import keep_alive_of, params_of
+from velesio.http.ollama.messages import openai_messages, pictures_of
+from velesio.http.ollama.options import keep_alive_of, params_of
 from velesio.http.props import MEDIA_MARKER
 from velesio.http.tools import tools_of
 from velesio.http.wire import bad_field, convert, explain_type, within

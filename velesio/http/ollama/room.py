@@ -8,7 +8,7 @@ from aiohttp import web
 
 from velesio.errors import ContextExceeded
 from velesio.http.dispatch import ask
-from velesio.http.ollama_requests import Generating
+from velesio.http.ollama.requests import Generating
 from velesio.jobs import (
     Chat,
     Completion,

@@ -12,9 +12,9 @@ from velesio.http.dispatch import find_model, visible_cards
 from velesio.http.fields import Fields, given, passed
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY
 from velesio.http.loading import state_of
-from velesio.http.ollama_answers import lines_response
-from velesio.http.ollama_models import names_of, running, show, tags
-from velesio.http.ollama_requests import MODEL
+from velesio.http.ollama.answers import lines_response
+from velesio.http.ollama.models import names_of, running, show, tags
+from velesio.http.ollama.requests import MODEL
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import bad_field, json_response, parse_object, read_bytes
 from velesio.nearest import quoted

@@ -15,10 +15,10 @@ from velesio.errors import BadRequest
 from velesio.http import scopes
 from velesio.http.embeddings import floats
 from velesio.http.form import Form
-from velesio.http.ollama_answers import Writer
-from velesio.http.ollama_library import model_of
-from velesio.http.ollama_models import can_think, names_of
-from velesio.http.ollama_requests import (
+from velesio.http.ollama.answers import Writer
+from velesio.http.ollama.library import model_of
+from velesio.http.ollama.models import can_think, names_of
+from velesio.http.ollama.requests import (
     Asked,
     Generating,
     read_chat,

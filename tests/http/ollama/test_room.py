@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from velesio.errors import ContextExceeded
-from velesio.http.ollama_room import shortened, without_middle
+from velesio.http.ollama.room import shortened, without_middle
 from velesio.jobs import Chat, Completion
 
 FULL = ContextExceeded.of(100, 50)

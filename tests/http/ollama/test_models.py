@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from velesio.backends.base import ModelCard
-from velesio.http.ollama_models import capabilities, details, names_of, running, show, stamp, tagged, tags
+from velesio.http.ollama.models import capabilities, details, names_of, running, show, stamp, tagged, tags
 from velesio.states import ModelState
 
 CARD = ModelCard(

@@ -10,7 +10,7 @@ from aiohttp import web
 from velesio.dialects import Said, Speech
 from velesio.errors import VelesioError
 from velesio.http.families import OLLAMA
-from velesio.http.ollama_models import now
+from velesio.http.ollama.models import now
 from velesio.http.wire import encode, json_response
 from velesio.jobs import Chat, Completed, Delta, Dialect, Event, Started, TextParams, TextResult, TokenProbs
 

@@ -14,12 +14,12 @@ from velesio.http import loading, sse, talks
 from velesio.http.dispatch import Numbered, answers_to, ask, jobs_of
 from velesio.http.fields import Fields
 from velesio.http.gateway import ARRIVED, JOB_ID
-from velesio.http.ollama_answers import HEADERS, Frames, Writer, lines_response
-from velesio.http.ollama_forms import embedded, vectors_of
-from velesio.http.ollama_library import model_of, read_body
-from velesio.http.ollama_models import can_think, stamp
-from velesio.http.ollama_options import OPTIONS
-from velesio.http.ollama_requests import (
+from velesio.http.ollama.answers import HEADERS, Frames, Writer, lines_response
+from velesio.http.ollama.forms import embedded, vectors_of
+from velesio.http.ollama.library import model_of, read_body
+from velesio.http.ollama.models import can_think, stamp
+from velesio.http.ollama.options import OPTIONS
+from velesio.http.ollama.requests import (
     CHAT,
     EMBED,
     EMBEDDINGS,
@@ -31,7 +31,7 @@ from velesio.http.ollama_requests import (
     read_embeddings,
     read_generate,
 )
-from velesio.http.ollama_room import cut, prompted, shortened
+from velesio.http.ollama.room import cut, prompted, shortened
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.reference import table
 from velesio.http.wire import json_response

@@ -1,0 +1,1 @@
+"""Ollama's API: texts, chats and embeddings, and the library of models."""
