@@ -4,7 +4,6 @@ import pytest
 
 from velesio.errors import BadRequest
 from velesio.http import (
-    anthropic,
     embeddings,
     infill,
     llamacpp,
@@ -15,6 +14,7 @@ from velesio.http import (
     rerank,
     tokens,
 )
+from velesio.http.anthropic import messages as anthropic
 from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.ollama import forms as ollama_forms
 from velesio.http.origin import Origin

@@ -6,7 +6,6 @@ from typing import Any
 from aiohttp import web
 
 from velesio.http import (
-    anthropic,
     embeddings,
     infill,
     llamacpp,
@@ -17,6 +16,7 @@ from velesio.http import (
     rerank,
     tokens,
 )
+from velesio.http.anthropic import messages as anthropic
 from velesio.http.form import Form
 from velesio.http.ollama import forms as ollama_forms
 from velesio.http.origin import Origin

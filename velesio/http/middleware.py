@@ -11,7 +11,8 @@ from aiohttp.typedefs import Handler
 
 from velesio import logs, metrics, tracing
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, TooManyKeys, Unauthorized, VelesioError
-from velesio.http import anthropic_models, assets, cors, docs_pages, limits, openapi, pages, scopes, sign_in, status
+from velesio.http import assets, cors, docs_pages, limits, openapi, pages, scopes, sign_in, status
+from velesio.http.anthropic import models as anthropic_models
 from velesio.http.families import A1111, ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
     ARRIVED,

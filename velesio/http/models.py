@@ -7,7 +7,8 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import ModelNotFound
-from velesio.http import anthropic_models, earlier
+from velesio.http import earlier
+from velesio.http.anthropic import models as anthropic_models
 from velesio.http.dispatch import unknown_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation

@@ -18,7 +18,6 @@ from velesio.http import (
     admin_queue,
     admin_tenants,
     admin_workers,
-    anthropic,
     audited,
     background,
     control,
@@ -48,6 +47,7 @@ from velesio.http import (
     tokens,
     unity,
 )
+from velesio.http.anthropic import messages as anthropic
 from velesio.http.ollama import generation, library
 from velesio.http.operations import Operation
 from velesio.http.reference import Page, render

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from velesio.errors import ContextExceeded, Unsupported
 from velesio.http import sse, talks
-from velesio.http.anthropic_answers import Frames, Writer
-from velesio.http.anthropic_requests import FIELDS, Asked, read
+from velesio.http.anthropic.answers import Frames, Writer
+from velesio.http.anthropic.requests import FIELDS, Asked, read
 from velesio.http.dispatch import ask, find_model, jobs_of
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY

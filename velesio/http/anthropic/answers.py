@@ -8,7 +8,7 @@ import msgspec
 from velesio.dialects import Said, Speech
 from velesio.errors import VelesioError
 from velesio.http import sse
-from velesio.http.anthropic_requests import Asked
+from velesio.http.anthropic.requests import Asked
 from velesio.http.families import ANTHROPIC
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Dialect, Event, Started, TextResult, Usage

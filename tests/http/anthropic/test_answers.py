@@ -9,8 +9,8 @@ import pytest
 from tests.http.conftest import sample
 from velesio.dialects import Said
 from velesio.errors import QueueFull
-from velesio.http.anthropic_answers import Frames, Writer, blocks_of, stop_of
-from velesio.http.anthropic_requests import read
+from velesio.http.anthropic.answers import Frames, Writer, blocks_of, stop_of
+from velesio.http.anthropic.requests import read
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Dialect, Event, Progress, Started, TextResult, Usage
 

@@ -2,7 +2,7 @@
 
 from tests.http.conftest import Site
 from velesio.backends.base import ModelCard
-from velesio.http.anthropic_models import listing
+from velesio.http.anthropic.models import listing
 
 VERSION = {"anthropic_version": "2023-06-01"}
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from tests.http.conftest import ANYTHING, bodies
 from velesio.errors import BadRequest, Unsupported
-from velesio.http.anthropic_requests import Asked, Body, read
+from velesio.http.anthropic.requests import Asked, Body, read
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import Chat, Grammar, Params, Sampling
 
