@@ -8,7 +8,7 @@ import pytest
 from tests.end_to_end.process import Server
 from tests.http.conftest import events_of, sample
 from tests.http.likeness import differences
-from tests.http.test_responses import FREE, MORE, parsed
+from tests.http.openai.test_responses import FREE, MORE, parsed
 
 HELLO = {"prompt": "Hello", "temperature": 0}
 ONE = HELLO | {"n_predict": 1, "n_probs": 2, "return_tokens": True}

@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from velesio.errors import BadRequest, Unsupported
-from velesio.http import llamacpp, openai_chat, openai_completions
+from velesio.http import llamacpp
 from velesio.http.fields import Fields, given, of, passed, refuse, refused, unless
+from velesio.http.openai import chat as openai_chat
+from velesio.http.openai import completions as openai_completions
 
 UNITY = {
     "id_slot": -1,

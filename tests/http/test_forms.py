@@ -3,20 +3,14 @@
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http import (
-    embeddings,
-    infill,
-    llamacpp,
-    openai_chat,
-    openai_completions,
-    openai_images,
-    openai_responses,
-    rerank,
-    tokens,
-)
+from velesio.http import embeddings, infill, llamacpp, rerank, tokens
 from velesio.http.anthropic import messages as anthropic
 from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.ollama import forms as ollama_forms
+from velesio.http.openai import chat as openai_chat
+from velesio.http.openai import completions as openai_completions
+from velesio.http.openai import images as openai_images
+from velesio.http.openai import responses as openai_responses
 from velesio.http.origin import Origin
 from velesio.http.sdapi import drawing as sdapi
 from velesio.http.sdapi import extras as sdapi_extras

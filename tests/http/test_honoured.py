@@ -6,21 +6,14 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http import (
-    embeddings,
-    images_requests,
-    infill,
-    llamacpp,
-    openai_chat,
-    openai_completions,
-    openai_images,
-    openai_predict,
-    openai_responses,
-    rerank,
-    responses_requests,
-    tokens,
-)
+from velesio.http import embeddings, infill, llamacpp, rerank, tokens
 from velesio.http.fields import Field
+from velesio.http.openai import chat as openai_chat
+from velesio.http.openai import completions as openai_completions
+from velesio.http.openai import images as openai_images
+from velesio.http.openai import images_requests, responses_requests
+from velesio.http.openai import predict as openai_predict
+from velesio.http.openai import responses as openai_responses
 from velesio.http.operations import Operation
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

@@ -11,8 +11,8 @@ from velesio.http.logprobs import FIELDS as PROBS_FIELDS
 from velesio.http.logprobs import Probs
 from velesio.http.operations import Group
 from velesio.http.prompts import prompts_of
-from velesio.http.sampling import FIELDS as SAMPLING_FIELDS
-from velesio.http.sampling import sampling_of
+from velesio.http.text.sampling import FIELDS as SAMPLING_FIELDS
+from velesio.http.text.sampling import sampling_of
 from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, explain_type, within
 from velesio.jobs import Completion, Grammar, Sampling, TextParams
 

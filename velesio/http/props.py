@@ -10,7 +10,7 @@ from velesio.http.dispatch import find_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.generation import generation_of
 from velesio.http.loading import state_of
-from velesio.http.openai import FINGERPRINT
+from velesio.http.openai.answers import FINGERPRINT
 from velesio.http.operations import Operation
 from velesio.http.settings import generation_settings
 from velesio.http.wire import json_response

@@ -20,7 +20,6 @@ from velesio.http import (
     admin_workers,
     audited,
     background,
-    control,
     docs_pages,
     earlier,
     earlier_images,
@@ -30,12 +29,6 @@ from velesio.http import (
     llamacpp,
     lora,
     models,
-    openai_audio,
-    openai_chat,
-    openai_completions,
-    openai_images,
-    openai_predict,
-    openai_responses,
     props,
     rerank,
     router,
@@ -49,6 +42,13 @@ from velesio.http import (
 )
 from velesio.http.anthropic import messages as anthropic
 from velesio.http.ollama import generation, library
+from velesio.http.openai import audio as openai_audio
+from velesio.http.openai import chat as openai_chat
+from velesio.http.openai import completions as openai_completions
+from velesio.http.openai import control
+from velesio.http.openai import images as openai_images
+from velesio.http.openai import predict as openai_predict
+from velesio.http.openai import responses as openai_responses
 from velesio.http.operations import Operation
 from velesio.http.reference import Page, render
 from velesio.http.sdapi import controlnet, drawing, extras, lists, progress, scheduler, settings, tools, web_page

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from velesio.errors import BadRequest, Forbidden, SessionFull, VelesioError
 from velesio.http.gateway import CREDENTIAL, GATEWAY, TALK
-from velesio.http.openai_message import Hearing
+from velesio.http.text.hearing import Hearing
 from velesio.http.wire import bad_field
 from velesio.jobs import Chat, Result, TextResult
 from velesio.queue.sessions import Sessions, Turn, packed

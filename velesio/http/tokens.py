@@ -7,9 +7,9 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import ContextExceeded
-from velesio.http import openai_chat
 from velesio.http.fields import Fields, given, of
 from velesio.http.form import AsideAsked, Form, aside
+from velesio.http.openai import chat as openai_chat
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.prompts import prompt_of
 from velesio.http.wire import INT_MAX, bad_field, convert, within

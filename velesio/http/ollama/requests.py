@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 
-from velesio.http.conversation import conversation_of
 from velesio.http.embeddings import MOST_INPUTS
 from velesio.http.fields import Fields, given, of, passed, refuse, refused
 from velesio.http.media import Media, decoded
 from velesio.http.ollama.messages import openai_messages, pictures_of
 from velesio.http.ollama.options import keep_alive_of, params_of
 from velesio.http.props import MEDIA_MARKER
-from velesio.http.tools import tools_of
+from velesio.http.text.conversation import conversation_of
+from velesio.http.text.tools import tools_of
 from velesio.http.wire import bad_field, convert, explain_type, within
 from velesio.jobs import Chat, Completion, Embed, Grammar, Infill
 

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import ContextExceeded
-from velesio.http import openai, sse
+from velesio.http import sse
 from velesio.http.fields import Fields, passed, refuse, refused, unless
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
@@ -15,7 +15,8 @@ from velesio.http.generation import GENERATION, SAMPLING, Generation, completion
 from velesio.http.grammar import grammar_of
 from velesio.http.llamacpp import native
 from velesio.http.logprobs import openai_logprobs, probs_of
-from velesio.http.openai import FINGERPRINT
+from velesio.http.openai import answers
+from velesio.http.openai.answers import FINGERPRINT
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.prompts import PROMPT
 from velesio.http.usage import (
@@ -63,7 +64,7 @@ def read(raw: Mapping[str, Any]) -> Asked:
     return Asked(generation=generation, params=completions_of(raw, generation))
 
 
-class Writer(openai.Writer):
+class Writer(answers.Writer):
     """Writes text completions."""
 
     prefix = "cmpl"
@@ -91,7 +92,7 @@ class Writer(openai.Writer):
         return native(self.generation, self._asked.params[index], result, self.model, index)
 
 
-class Frames(openai.Frames):
+class Frames(answers.Frames):
     """The stream; counts come with the end of each choice."""
 
     def __init__(self, asked: Asked, model: str, job_id: str = "") -> None:
@@ -161,7 +162,7 @@ def write(asked: Asked, model: str, job_id: str, results: Sequence[TextResult]) 
 async def completions(request: web.Request) -> web.StreamResponse:
     """`POST /v1/completions`."""
     asked = read(await read_object(request, request.app[GATEWAY].server.max_body))
-    return await openai.answer(request, asked, write, Frames)
+    return await answers.answer(request, asked, write, Frames)
 
 
 FORMS: Mapping[str, Form] = {"/v1/completions": Form(read, write)}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.http.conftest import Site
 from velesio.errors import BadRequest
-from velesio.http.openai_predict import read
+from velesio.http.openai.predict import read
 
 HI = {"@requestFormat": "chatCompletions", "messages": [{"role": "user", "content": "one two"}]}
 

@@ -7,8 +7,7 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import ContextExceeded, SessionFull, Unsupported
-from velesio.http import openai, reasoning, talks, tools
-from velesio.http.conversation import conversation_of
+from velesio.http import talks
 from velesio.http.fields import Fields, given, of, passed, refuse, refused, unless
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
@@ -16,11 +15,14 @@ from velesio.http.generation import GENERATION, SAMPLING, Generation, generation
 from velesio.http.grammar import RESPONSE_FORMAT, chat_grammar_of
 from velesio.http.llamacpp import native
 from velesio.http.logprobs import CHAT_FIELDS, chat_probs_of, openai_logprobs
-from velesio.http.openai_message import Hearing
-from velesio.http.openai_stream import Frames
+from velesio.http.openai import answers
+from velesio.http.openai.chat_stream import Frames
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.settings import Speech
-from velesio.http.tools import tools_of
+from velesio.http.text import reasoning, tools
+from velesio.http.text.conversation import conversation_of
+from velesio.http.text.hearing import Hearing
+from velesio.http.text.tools import tools_of
 from velesio.http.usage import StreamOptions, finish_reason
 from velesio.http.wire import bad_field, convert, read_object
 from velesio.jobs import Chat, TextResult, Usage
@@ -143,7 +145,7 @@ def _check_continued(messages: Sequence[Mapping[str, Any]], body: Body) -> None:
         )
 
 
-class Writer(openai.Writer):
+class Writer(answers.Writer):
     """Writes chat completions."""
 
     prefix = "chatcmpl"
@@ -189,7 +191,7 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     asked = read(raw)
     chats = await talks.resumed(request, asked.params, raw.get(talks.FIELD), model=asked.model)
     asked = msgspec.structs.replace(asked, params=chats)
-    return await openai.answer(request, asked, write, ChatFrames)
+    return await answers.answer(request, asked, write, ChatFrames)
 
 
 FORMS: Mapping[str, Form] = dict.fromkeys(("/v1/chat/completions", "/chat/completions"), Form(read, write))

@@ -12,8 +12,9 @@ from velesio.http.fields import Fields
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
 from velesio.http.idempotency import answers_to
-from velesio.http.images_answers import Frames, write
-from velesio.http.images_requests import (
+from velesio.http.multipart import MEDIA_TYPE, read_form
+from velesio.http.openai.images_answers import Frames, write
+from velesio.http.openai.images_requests import (
     EDIT,
     GENERATION,
     VARIATION,
@@ -22,7 +23,6 @@ from velesio.http.images_requests import (
     read_generation,
     read_variation,
 )
-from velesio.http.multipart import MEDIA_TYPE, read_form
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import json_response
 from velesio.jobs import ImageResult

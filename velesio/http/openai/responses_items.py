@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from velesio.errors import Unsupported
-from velesio.http.conversation import Conversation, content_of
 from velesio.http.media import Media
+from velesio.http.text.conversation import Conversation, content_of
 from velesio.http.wire import bad_field
 
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}

@@ -8,7 +8,7 @@ import pytest
 from tests.http.conftest import Site, StartSite, until
 from velesio.config import KeySection
 from velesio.errors import BadRequest
-from velesio.http.control import job_of
+from velesio.http.openai.control import job_of
 
 JOB = "0123456789abcdef" * 2
 END = {"action": "reasoning_end"}

@@ -9,8 +9,8 @@ import pytest
 from tests.http.conftest import events_of
 from velesio.dialects import Said
 from velesio.errors import BadRequest
-from velesio.http import openai_chat
-from velesio.http.openai_message import delta_of, message_of
+from velesio.http.openai import chat
+from velesio.http.text.hearing import delta_of, message_of
 from velesio.jobs import Completed, Delta, Dialect, Event, Progress, Started, TextResult, Timings, TokenProbs, Usage
 
 HERMES = Dialect("hermes")
@@ -25,14 +25,14 @@ JOB = "1" * 32
 def whole(raw: dict[str, Any], text: str, dialect: Dialect = HERMES, **fields: Any) -> dict[str, Any]:
     """The only choice."""
     result = TextResult(text, dialect=dialect, **fields)
-    answer = openai_chat.write(openai_chat.read(ASKED | raw), "m", JOB, [result])
+    answer = chat.write(chat.read(ASKED | raw), "m", JOB, [result])
     choice: dict[str, Any] = answer["choices"][0]
     return choice
 
 
 def streamed(raw: dict[str, Any], events: Sequence[Event]) -> list[dict[str, Any]]:
     """The chunks."""
-    frames = openai_chat.ChatFrames(openai_chat.read(ASKED | raw | {"stream": True}), "m", JOB)
+    frames = chat.ChatFrames(chat.read(ASKED | raw | {"stream": True}), "m", JOB)
     body = b"".join([*(frame for event in events for frame in frames.frames(0, event)), *frames.end()])
     return [json.loads(event) for event in events_of(body) if event != b"[DONE]"]
 
@@ -75,7 +75,7 @@ def test_ids_of_calls_can_be_found_again() -> None:
     """Who fetches an answer later gets the same; other answers have others."""
     one, two = (whole({}, TEXT)["message"]["tool_calls"][0]["id"] for _ in range(2))
     result = TextResult(TEXT, dialect=HERMES)
-    choices = openai_chat.write(openai_chat.read(ASKED | {"n": 2}), "m", JOB, [result, result])["choices"]
+    choices = chat.write(chat.read(ASKED | {"n": 2}), "m", JOB, [result, result])["choices"]
     ids = [choice["message"]["tool_calls"][0]["id"] for choice in choices]
     assert one == two == ids[0] != ids[1]
 
@@ -185,7 +185,7 @@ def test_timings_for_each_token() -> None:
 def test_the_native_answer_on_request() -> None:
     """Behind everything but the timings; with the settings of this answer."""
     result = TextResult("ab", dialect=Dialect("hermes", "<think>\n"), prompt="The prompt.")
-    answer = openai_chat.write(openai_chat.read(ASKED | {"verbose": True}), "m", JOB, [result])
+    answer = chat.write(chat.read(ASKED | {"verbose": True}), "m", JOB, [result])
     assert list(answer)[-2:] == ["__verbose", "timings"]
     told = answer["__verbose"]
     assert (told["content"], told["prompt"]) == ("ab", "The prompt.")
@@ -197,12 +197,12 @@ def test_the_native_answer_on_request() -> None:
 def test_a_last_message_of_the_assistant_is_continued() -> None:
     """Unless the client says no; two of them are one too many."""
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "He"}]
-    assert openai_chat.read({"messages": messages}).chat.continue_final is None
-    assert openai_chat.read({"messages": messages, "continue_final_message": False}).chat.continue_final is False
-    assert openai_chat.read({"messages": messages, "continue_final_message": True}).chat.continue_final is True
+    assert chat.read({"messages": messages}).chat.continue_final is None
+    assert chat.read({"messages": messages, "continue_final_message": False}).chat.continue_final is False
+    assert chat.read({"messages": messages, "continue_final_message": True}).chat.continue_final is True
     for raw in (
         {"messages": [*messages, messages[1]]},
         {"messages": messages[:1], "continue_final_message": True},
     ):
         with pytest.raises(BadRequest):
-            openai_chat.read(raw)
+            chat.read(raw)

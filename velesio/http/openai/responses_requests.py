@@ -10,11 +10,11 @@ from velesio.http.fields import Fields, given, of, passed, refuse, refused, unle
 from velesio.http.generation import Generation, generation_of
 from velesio.http.grammar import grammar_of, schema_of
 from velesio.http.logprobs import MAX_PROBS, Probs
-from velesio.http.openai_message import Hearing
-from velesio.http.reasoning import FIELDS as REASONING_FIELDS
-from velesio.http.reasoning import reasoning_of
-from velesio.http.responses_items import conversation_of
-from velesio.http.tools import Tools, described, tools_of
+from velesio.http.openai.responses_items import conversation_of
+from velesio.http.text.hearing import Hearing
+from velesio.http.text.reasoning import FIELDS as REASONING_FIELDS
+from velesio.http.text.reasoning import reasoning_of
+from velesio.http.text.tools import Tools, described, tools_of
 from velesio.http.wire import bad_field, convert, within
 from velesio.jobs import Chat, Grammar
 

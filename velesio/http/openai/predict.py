@@ -7,12 +7,12 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import BadRequest, ContextExceeded
-from velesio.http import openai_chat
 from velesio.http.dispatch import find_model, jobs_of
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import MOST_ANSWERS
 from velesio.http.idempotency import answers_to
+from velesio.http.openai import chat
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import bad_field, convert, json_response, read_object
 
@@ -25,7 +25,7 @@ class Body(msgspec.Struct):
     instances: list[dict[str, Any]] = []
 
 
-def read(raw: Mapping[str, Any]) -> list[openai_chat.Asked]:
+def read(raw: Mapping[str, Any]) -> list[chat.Asked]:
     """The chats in a body, all for one model.
 
     Raises:
@@ -42,14 +42,14 @@ def read(raw: Mapping[str, Any]) -> list[openai_chat.Asked]:
     return read
 
 
-def _instance(instance: dict[str, Any], path: str) -> openai_chat.Asked:
+def _instance(instance: dict[str, Any], path: str) -> chat.Asked:
     if instance.get(_FORMAT) != "chatCompletions":
         raise bad_field(f"{path}.{_FORMAT}", "expected 'chatCompletions'")
     if instance.get("stream"):
         raise bad_field(f"{path}.stream", "predictions are not streamed")
     body = {name: value for name, value in instance.items() if name != _FORMAT and value is not None}
     try:
-        return openai_chat.read(body)
+        return chat.read(body)
     except BadRequest as error:
         raise type(error)(f"{path}: {error.message}", param=f"{path}.{error.param}") from None
 
@@ -64,7 +64,7 @@ async def predict(request: web.Request) -> web.Response:
     predictions, start = [], 0
     for asked in chats:
         end = start + len(asked.params)
-        predictions.append(openai_chat.write(asked, card.name, answers.ids[start], results[start:end]))
+        predictions.append(chat.write(asked, card.name, answers.ids[start], results[start:end]))
         start = end
     return json_response({"predictions": predictions})
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from velesio.dialects import Said, Speech
-from velesio.http.reasoning import Format
+from velesio.http.text.reasoning import Format
 from velesio.jobs import Dialect, TextResult
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from tests.http.conftest import ANYTHING, bodies
 from velesio.errors import BadRequest, Unsupported
 from velesio.http import generation
-from velesio.http.responses_requests import Body, read
+from velesio.http.openai.responses_requests import Body, read
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import Chat, Grammar, Sampling
 

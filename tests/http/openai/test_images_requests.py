@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.http.conftest import ANYTHING
 from velesio.errors import BadRequest, Unsupported
-from velesio.http.images_requests import (
+from velesio.http.openai.images_requests import (
     EDIT,
     GENERATION,
     preview_every,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from velesio.errors import BadRequest
-from velesio.http.sampling import sampling_of
+from velesio.http.text.sampling import sampling_of
 from velesio.jobs import Sampling
 
 

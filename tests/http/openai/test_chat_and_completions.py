@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.http.conftest import ANYTHING, Site, StartSite, bodies, counted, events_of, sample, until
 from velesio.config import KeySection
 from velesio.errors import BadRequest, Unsupported, WorkerLost
-from velesio.http import generation, openai_chat, openai_completions
+from velesio.http import generation
+from velesio.http.openai import chat, completions
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import (
     Chat,
@@ -52,7 +53,7 @@ def answer(text: str, usage: Usage, timings: Timings) -> TextResult:
 
 
 def chat_stream(raw: dict[str, Any], events: Sequence[tuple[int, Event]]) -> list[bytes]:
-    frames = openai_chat.ChatFrames(openai_chat.read(raw), "smollm2")
+    frames = chat.ChatFrames(chat.read(raw), "smollm2")
     parts = [frame for index, event in events for frame in frames.frames(index, event)]
     return events_of(b"".join([*parts, *frames.end()]))
 
@@ -60,9 +61,7 @@ def chat_stream(raw: dict[str, Any], events: Sequence[tuple[int, Event]]) -> lis
 def test_a_chat_is_the_sample() -> None:
     """Same keys, order and values."""
     result = answer("Hello! How", Usage(31, 3), Timings(78.123, 12.242))
-    ours, captured = comparable(
-        encode(openai_chat.Writer(openai_chat.read(HI), "smollm2").whole([result])), sample("chat")
-    )
+    ours, captured = comparable(encode(chat.Writer(chat.read(HI), "smollm2").whole([result])), sample("chat"))
     assert ours == captured
 
 
@@ -72,7 +71,7 @@ def test_two_choices_have_the_keys_of_the_sample() -> None:
         answer("Hello!", Usage(31, 2, 30), Timings(7.335, 18.352)),
         answer("Hi there", Usage(31, 2, 30), Timings(7.335, 18.352)),
     ]
-    whole = openai_chat.Writer(openai_chat.read(HI | {"n": 2}), "smollm2").whole(results)
+    whole = chat.Writer(chat.read(HI | {"n": 2}), "smollm2").whole(results)
     ours, captured = comparable(encode(whole), sample("chat_n2"))
     usage = dict(ours)["usage"]
     assert dict(usage) | {"prompt_tokens_details": 0} == {
@@ -134,7 +133,7 @@ def test_each_choice_of_a_stream_has_its_role_and_reason() -> None:
 
 def test_a_text_completion_is_the_sample() -> None:
     """Same keys, order and values."""
-    writer = openai_completions.Writer(openai_completions.read({"prompt": "Hello"}), "smollm2")
+    writer = completions.Writer(completions.read({"prompt": "Hello"}), "smollm2")
     result = answer("-squared", Usage(1, 2), Timings(7.289, 5.744))
     ours, captured = comparable(encode(writer.whole([result])), sample("cmpl_oai"))
     assert ours == captured
@@ -142,7 +141,7 @@ def test_a_text_completion_is_the_sample() -> None:
 
 def test_a_text_completion_stream_is_the_sample() -> None:
     """Counts come with the reason, asked for or not."""
-    frames = openai_completions.Frames(openai_completions.read({"prompt": "Hello", "stream": True}), "smollm2")
+    frames = completions.Frames(completions.read({"prompt": "Hello", "stream": True}), "smollm2")
     result = answer("-squared", Usage(1, 2), Timings(6.093, 6.164))
     events = [Started(1), Delta("-", (1,), 1), Delta("squared", (2,), 2), Completed(result)]
     body = b"".join([*(frame for event in events for frame in frames.frames(0, event)), *frames.end()])
@@ -162,7 +161,7 @@ def test_text_completions_tell_probabilities_and_times() -> None:
         "prompt": "x", "stream": True, "logprobs": 1, "timings_per_token": True, "return_progress": True,
         "verbose": True,
     }  # fmt: skip
-    frames = openai_completions.Frames(openai_completions.read(raw), "m")
+    frames = completions.Frames(completions.read(raw), "m")
     result = answer("ab", Usage(4, 2), Timings(7, 1))
     events = [Started(4), Progress(4, 4, 1, 7.0), Delta("a", (1,), 1, PROBS[:1]), Delta("b", (2,), 2, PROBS[1:])]
     body = b"".join(frame for event in [*events, Completed(result)] for frame in frames.frames(0, event))
@@ -171,16 +170,14 @@ def test_text_completions_tell_probabilities_and_times() -> None:
     assert (progress["timings"]["prompt_n"], one["timings"]["predicted_n"], two["timings"]["predicted_n"]) == (3, 1, 2)
     assert [chunk["choices"][0]["logprobs"]["content"][0]["token"] for chunk in (one, two)] == ["a", "b"]
     assert (last["choices"][0]["logprobs"], last["__verbose"]["content"]) == (None, "ab")
-    whole = openai_completions.write(
-        openai_completions.read(raw), "m", "", [msgspec.structs.replace(result, probs=PROBS)]
-    )
+    whole = completions.write(completions.read(raw), "m", "", [msgspec.structs.replace(result, probs=PROBS)])
     assert [each["logprob"] for each in whole["choices"][0]["logprobs"]["content"]] == [-0.5, -0.25]
     assert list(whole)[-2:] == ["__verbose", "timings"]
 
 
 def test_an_error_in_a_stream_ends_it() -> None:
     """The SDKs raise at a chunk with `error`; the mark follows."""
-    frames = openai_chat.ChatFrames(openai_chat.read(HI), "m")
+    frames = chat.ChatFrames(chat.read(HI), "m")
     failed, mark = events_of(b"".join(frames.failure(WorkerLost("gone"))))
     assert json.loads(failed)["error"]["code"] == "worker_lost"
     assert mark == b"[DONE]"
@@ -205,7 +202,7 @@ def test_an_error_in_a_stream_ends_it() -> None:
 def test_bad_fields_are_named(raw: dict[str, Any], param: str) -> None:
     """In `param`, as a path."""
     with pytest.raises((BadRequest, Unsupported)) as caught:
-        openai_chat.read(raw)
+        chat.read(raw)
     assert caught.value.param == param
 
 
@@ -222,7 +219,7 @@ def test_what_a_chat_becomes() -> None:
         "store": False,
         "add_generation_prompt": False,
     }
-    one, two = openai_chat.read(raw).params
+    one, two = chat.read(raw).params
     assert (one.sampling.seed, two.sampling.seed) == (5, 6)
     assert (one.max_tokens, one.stop, one.sampling.temperature) == (9, ("x",), 0.5)
     assert one.sampling.logit_bias == ((7, -100.0),)
@@ -232,7 +229,7 @@ def test_what_a_chat_becomes() -> None:
 @settings(max_examples=200, deadline=None)
 @given(
     bodies(
-        [openai_chat.Body, generation.Body, Sampling],
+        [chat.Body, generation.Body, Sampling],
         messages=st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": ANYTHING}), max_size=2) | ANYTHING,
         chat_template_kwargs=ANYTHING,
     )
@@ -240,7 +237,7 @@ def test_what_a_chat_becomes() -> None:
 def test_any_body_is_read_or_refused(raw: dict[str, Any]) -> None:
     """Nothing but a refusal comes of nonsense; what is read can be queued."""
     try:
-        asked = openai_chat.read(parse_object(encode(raw)))
+        asked = chat.read(parse_object(encode(raw)))
     except BadRequest:
         return
     for params in asked.params:

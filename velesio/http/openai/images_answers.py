@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from velesio.http import openai, sse
-from velesio.http.images_requests import Asked
+from velesio.http import sse
+from velesio.http.openai import answers
+from velesio.http.openai.images_requests import Asked
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Event, ImageResult, Preview, born, new_id
 
@@ -61,7 +62,7 @@ def _base64(file: bytes) -> str:
     return base64.b64encode(file).decode()
 
 
-class Frames(openai.Frames):
+class Frames(answers.Frames):
     """The stream: each picture's previews, and all pictures when they are done. The prompt's tokens count with the
     first."""
 

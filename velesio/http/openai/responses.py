@@ -6,14 +6,14 @@ from typing import Any
 from aiohttp import web
 
 from velesio.errors import ContextExceeded, Unsupported
-from velesio.http import openai
 from velesio.http.form import AsideAsked, Form, aside
 from velesio.http.gateway import GATEWAY
 from velesio.http.generation import GENERATION, SAMPLING
+from velesio.http.openai import answers
+from velesio.http.openai.responses_answers import Writer
+from velesio.http.openai.responses_requests import FIELDS, Asked, read
+from velesio.http.openai.responses_stream import Frames
 from velesio.http.operations import OF_EVERY_JOB, Operation
-from velesio.http.responses_answers import Writer
-from velesio.http.responses_requests import FIELDS, Asked, read
-from velesio.http.responses_stream import Frames
 from velesio.http.tokens import write_count
 from velesio.http.wire import read_object
 from velesio.jobs import PromptResult, Render, TextResult, Usage
@@ -33,7 +33,7 @@ def frames(asked: Asked, model: str, job_id: str) -> Frames:
 async def responses(request: web.Request) -> web.StreamResponse:
     """`POST /v1/responses`."""
     asked = read(await read_object(request, request.app[GATEWAY].server.max_body))
-    return await openai.answer(request, asked, write, frames)
+    return await answers.answer(request, asked, write, frames)
 
 
 def read_count(raw: Mapping[str, Any]) -> AsideAsked:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http.reasoning import Reasoning, reasoning_of
+from velesio.http.text.reasoning import Reasoning, reasoning_of
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 from velesio.dialects import Said
 from velesio.http.logprobs import native_probs
-from velesio.http.responses_requests import Asked
+from velesio.http.openai.responses_requests import Asked
 from velesio.http.settings import float32
 from velesio.jobs import TextResult, TokenProbs, born, new_id
 

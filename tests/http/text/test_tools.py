@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest, Unsupported
-from velesio.http.tools import MOST_TOOLS, Tools, tools_of
+from velesio.http.text.tools import MOST_TOOLS, Tools, tools_of
 
 
 def tool(name: str, **more: Any) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from velesio.dialects import Said
-from velesio.http import openai, sse
+from velesio.http import sse
 from velesio.http.generation import Generation
 from velesio.http.logprobs import openai_logprobs
-from velesio.http.openai import FINGERPRINT
-from velesio.http.openai_message import Hearing, delta_of
+from velesio.http.openai import answers
+from velesio.http.openai.answers import FINGERPRINT
+from velesio.http.text.hearing import Hearing, delta_of
 from velesio.http.usage import Stopwatch, finish_reason, progress_of, progress_timings, timings_of, usage_of
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Dialect, Event, Progress, Started, TextResult, TokenProbs
@@ -27,7 +28,7 @@ class Writer(Protocol):
         """An answer in llama.cpp's own shape."""
 
 
-class Frames(openai.Frames):
+class Frames(answers.Frames):
     """The chunks of one request."""
 
     def __init__(self, writer: Writer, *, choices: int, include_usage: bool) -> None:

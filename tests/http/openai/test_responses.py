@@ -10,8 +10,8 @@ import pytest
 from tests.http.conftest import Site, sample
 from tests.http.likeness import differences, json_of
 from velesio.errors import WorkerLost
-from velesio.http import openai_responses
-from velesio.http.openai_responses import frames, read, write
+from velesio.http.openai import responses
+from velesio.http.openai.responses import frames, read, write
 from velesio.jobs import Completed, Delta, Dialect, Event, Started, TextResult, Timings, TokenProbs, Usage
 
 JOB = "0" * 31 + "1"
@@ -146,7 +146,7 @@ async def test_the_client_asks(site: Site) -> None:
 
 def test_every_route_is_a_form() -> None:
     """So that it can be asked in the background."""
-    assert {route.path for route in openai_responses.ROUTES} == set(openai_responses.FORMS)
+    assert {route.path for route in responses.ROUTES} == set(responses.FORMS)
 
 
 async def test_speech_says_that_it_is_not_there(site: Site) -> None:

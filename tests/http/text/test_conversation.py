@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest, Unsupported
-from velesio.http.conversation import Conversation, conversation_of
+from velesio.http.text.conversation import Conversation, conversation_of
 
 
 def test_a_conversation_is_read() -> None:

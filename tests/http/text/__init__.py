@@ -1,0 +1,1 @@
+"""Tests of what requests for text have in common."""

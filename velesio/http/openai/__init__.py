@@ -1,0 +1,1 @@
+"""OpenAI's API: chats, text completions, responses and images."""
