@@ -31,7 +31,7 @@ _PARTS = (
         "OpenAI's CLIP; its licence lies beside it",
     ),
     (
-        "`velesio/http/static/`, `velesio/http/templates/`: all scripts and styles of the pages",
+        "`velesio/http/pages/static/`, `velesio/http/pages/templates/`: all scripts and styles of the pages",
         "Apache-2.0",
         "written for Velesio",
     ),

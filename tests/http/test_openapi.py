@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 
 from tests.http.conftest import Site
-from velesio.http import app, openapi, pages
+from velesio.http import app, openapi
 from velesio.http.operations import Operation
+from velesio.http.pages import site as pages
 from velesio.http.reference_pages import PAGES, operations
 
 NOT_DESCRIBED = {

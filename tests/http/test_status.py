@@ -10,7 +10,7 @@ from velesio.backends.base import ModelCard
 from velesio.config import KeySection
 from velesio.errors import BrokerUnavailable
 from velesio.http.models import listing
-from velesio.http.pages import first_request
+from velesio.http.pages.site import first_request
 from velesio.queue.broker import Broker
 
 

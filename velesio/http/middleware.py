@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from velesio import logs, metrics, tracing
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, TooManyKeys, Unauthorized, VelesioError
-from velesio.http import assets, cors, docs_pages, limits, openapi, pages, scopes, sign_in, status
+from velesio.http import cors, limits, openapi, scopes, status
 from velesio.http.anthropic import models as anthropic_models
 from velesio.http.families import A1111, ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
@@ -28,6 +28,9 @@ from velesio.http.gateway import (
     port_name,
 )
 from velesio.http.keys import LOCAL, Credential
+from velesio.http.pages import assets, sign_in
+from velesio.http.pages import docs as docs_pages
+from velesio.http.pages import site as pages
 from velesio.http.recording import outlive
 from velesio.http.safeguards import guard
 from velesio.http.visitors import VISITOR, check_host, greet

@@ -10,17 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from velesio.http import (
-    admin_feed,
-    admin_jobs,
-    admin_keys,
-    admin_models,
-    admin_pulls,
-    admin_queue,
-    admin_tenants,
-    admin_workers,
-    audited,
     background,
-    docs_pages,
     earlier,
     earlier_images,
     embeddings,
@@ -40,6 +30,15 @@ from velesio.http import (
     tokens,
     unity,
 )
+from velesio.http.admin import audited
+from velesio.http.admin import feed as admin_feed
+from velesio.http.admin import jobs as admin_jobs
+from velesio.http.admin import keys as admin_keys
+from velesio.http.admin import models as admin_models
+from velesio.http.admin import pulls as admin_pulls
+from velesio.http.admin import queue as admin_queue
+from velesio.http.admin import tenants as admin_tenants
+from velesio.http.admin import workers as admin_workers
 from velesio.http.anthropic import messages as anthropic
 from velesio.http.ollama import generation, library
 from velesio.http.openai import audio as openai_audio
@@ -50,6 +49,7 @@ from velesio.http.openai import images as openai_images
 from velesio.http.openai import predict as openai_predict
 from velesio.http.openai import responses as openai_responses
 from velesio.http.operations import Operation
+from velesio.http.pages import docs as docs_pages
 from velesio.http.reference import Page, render
 from velesio.http.sdapi import controlnet, drawing, extras, lists, progress, scheduler, settings, tools, web_page
 

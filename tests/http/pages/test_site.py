@@ -6,7 +6,7 @@ import pytest
 
 from tests.http.conftest import Answer, Site, StartSite
 from velesio.config import KeySection
-from velesio.http.pages import PAGES, page_at
+from velesio.http.pages.site import PAGES, page_at
 
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 BOSS = KeySection(name="boss", token="boss-key", scopes=("text", "images", "admin"))

@@ -6,7 +6,7 @@ import pytest
 
 from tests.http.conftest import Answer, Site, StartSite
 from velesio.config import KeySection
-from velesio.http.sign_in import COOKIE, CSRF_HEADER, csrf_of, local, sealed
+from velesio.http.pages.sign_in import COOKIE, CSRF_HEADER, csrf_of, local, sealed
 
 HTML = "text/html,*/*;q=0.8"
 KEY = KeySection(name="game", token="the secret key")
@@ -76,7 +76,7 @@ async def test_a_wrong_key_opens_nothing(keyed: Site, key: str) -> None:
 
 async def test_a_key_has_a_bounded_number_of_sessions(keyed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest ends with the one that is too many: nobody fills the broker with a key of his own."""
-    monkeypatch.setattr("velesio.http.sign_in._SESSIONS", 2)
+    monkeypatch.setattr("velesio.http.pages.sign_in._SESSIONS", 2)
     first, second, third = [await session_of(keyed) for _ in range(3)]
     statuses = [(await send(keyed, "GET", "/queue/status", **bearing(each))).status for each in (first, second, third)]
     assert statuses == [401, 200, 200]

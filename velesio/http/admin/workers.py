@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from velesio.errors import NotFound, Unavailable
-from velesio.http import audited
-from velesio.http.admin_feed import WORKER
+from velesio.http.admin import audited
+from velesio.http.admin.feed import WORKER
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import json_response

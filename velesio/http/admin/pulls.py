@@ -17,7 +17,7 @@ from aiohttp import web
 from velesio.config import DownloadSection
 from velesio.downloads import Download, DownloadFailed, source_of
 from velesio.errors import BadRequest, Conflict, NotFound
-from velesio.http import audited
+from velesio.http.admin import audited
 from velesio.http.fields import Fields, given
 from velesio.http.gateway import GATEWAY, Gateway
 from velesio.http.operations import OF_EVERY_ROUTE, Operation

@@ -5,9 +5,9 @@ from typing import Any
 from aiohttp import web
 
 from velesio.errors import BadRequest, Conflict, JobNotFound, Unavailable
-from velesio.http import audited
-from velesio.http.admin_feed import JOB, NULLABLE
-from velesio.http.admin_queue import STATES
+from velesio.http.admin import audited
+from velesio.http.admin.feed import JOB, NULLABLE
+from velesio.http.admin.queue import STATES
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import json_response, number_in

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from velesio.config import Limits, Scope, Urgency
 from velesio.errors import Conflict, NotFound, Unavailable
-from velesio.http.audited import actor_of
+from velesio.http.admin.audited import actor_of
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.errors import ModelNotFound, NoWorker, Unavailable
-from velesio.http.assets import Assets, answered
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
+from velesio.http.pages.assets import Assets, answered
 
 POLICY = "; ".join((
     "default-src 'none'",

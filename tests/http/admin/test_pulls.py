@@ -10,7 +10,7 @@ from aiohttp import web
 
 from tests.http.conftest import Site, StartSite, until
 from velesio.config import KeySection, ServerSection
-from velesio.http.admin_pulls import Pulls
+from velesio.http.admin.pulls import Pulls
 
 CONTENT = b"weights" * 1000
 

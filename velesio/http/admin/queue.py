@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import ModelNotFound, Unavailable
-from velesio.http import audited
-from velesio.http.admin_feed import EXAMPLE, MODEL, NULLABLE
+from velesio.http.admin import audited
+from velesio.http.admin.feed import EXAMPLE, MODEL, NULLABLE
 from velesio.http.dashboard import depth_of, totals
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY, Gateway

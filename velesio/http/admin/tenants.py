@@ -7,8 +7,8 @@ from aiohttp import web
 
 from velesio.config import Limits
 from velesio.errors import Conflict, NotFound, Unavailable
-from velesio.http.admin_keys import checked_name
-from velesio.http.audited import actor_of
+from velesio.http.admin.audited import actor_of
+from velesio.http.admin.keys import checked_name
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation

@@ -7,8 +7,8 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import DeadlineExceeded, ModelLoadFailed, ModelNotFound, NoWorker, Unavailable
-from velesio.http import audited
-from velesio.http.admin_feed import MODEL, NULLABLE
+from velesio.http.admin import audited
+from velesio.http.admin.feed import MODEL, NULLABLE
 from velesio.http.fields import given, of
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation

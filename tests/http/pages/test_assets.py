@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.http.conftest import Site
-from velesio.http.assets import ASSETS, Assets, takes_gzip
+from velesio.http.pages.assets import ASSETS, Assets, takes_gzip
 
 
 def test_an_address_changes_when_any_file_does(tmp_path: Path) -> None:

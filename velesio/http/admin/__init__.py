@@ -1,0 +1,1 @@
+"""What operators see and do over HTTP: workers, models, the queue, jobs, keys, tenants, and the log of changes."""
