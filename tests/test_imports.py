@@ -15,7 +15,17 @@ LEAVES = {"jobs", "errors", "config", "metrics", "states", "tracing", "nearest"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": LEAVES
-    | {"cli", "queue", "service", "logs", "pulls", "catalogue", "http.webhooks", "backends.base", "backends.plugins"},
+    | {
+        "cli",
+        "queue",
+        "service",
+        "logs",
+        "pulls",
+        "catalogue",
+        "http.background.webhooks",
+        "backends.base",
+        "backends.plugins",
+    },
     "service": LEAVES | {"catalogue", "http", "queue", "worker", "notify", "gpu_metrics", "garbage", "inventory"},
     "notify": set(),
     "garbage": set(),

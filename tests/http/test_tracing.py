@@ -8,9 +8,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.http.background.test_jobs import ended, queued
+from tests.http.background.test_webhooks import receiving, section
 from tests.http.conftest import Site, StartSite, until
-from tests.http.test_background import ended, queued
-from tests.http.test_webhooks import receiving, section
 from velesio import tracing
 from velesio.config import TracingSection
 

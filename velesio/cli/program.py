@@ -108,7 +108,7 @@ def _doctor(settings: Config, _: argparse.Namespace) -> int:
 
 
 def _webhooks_secret(settings: Config, options: argparse.Namespace) -> int:
-    from velesio.http.webhooks import secret_of  # noqa: PLC0415
+    from velesio.http.background.webhooks import secret_of  # noqa: PLC0415
 
     if not settings.webhooks.secret:
         raise ConfigError("webhooks.secret is not set: nothing is sent, and nothing signed")

@@ -7,12 +7,12 @@ from aiohttp import web
 
 from velesio.http import middleware, openapi, reference_pages
 from velesio.http.admin import pulls as admin_pulls
+from velesio.http.background.webhooks import WEBHOOKS, Webhooks
 from velesio.http.connections import Patience, Runner
 from velesio.http.fetching import FETCHER, Fetcher
 from velesio.http.gateway import GATEWAY, Gateway
 from velesio.http.pages import assets
 from velesio.http.pages import site as pages
-from velesio.http.webhooks import WEBHOOKS, Webhooks
 from velesio.queue.hooks import Hooks
 
 __all__ = ["ROUTES", "Gateway", "build", "runner"]

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from velesio.errors import Conflict, JobCancelled, JobNotFound, JobUnfinished, NoWorker, Unprocessable, Unsupported
-from velesio.http import background
+from velesio.http.background import jobs as background
 from velesio.http.dispatch import error_of
 from velesio.http.fields import Fields, given
 from velesio.http.forms import FORMS

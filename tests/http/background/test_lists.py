@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.http.background.test_jobs import FOREVER, KEYS, NATIVE, SLOW, ended, queued
 from tests.http.conftest import SPECS, Site, StartSite
-from tests.http.test_background import FOREVER, KEYS, NATIVE, SLOW, ended, queued
 
 
 async def ids(site: Site, query: str = "", **headers: str) -> list[str]:

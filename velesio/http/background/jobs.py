@@ -25,9 +25,10 @@ from velesio.errors import (
     Unsupported,
 )
 from velesio.http import media, priorities, sse
-from velesio.http.announcing import announced
+from velesio.http.background.announcing import announced
+from velesio.http.background.descriptions import describe, described, queued, word
+from velesio.http.background.replay import Frames
 from velesio.http.costs import cost_of
-from velesio.http.descriptions import describe, described, queued, word
 from velesio.http.dispatch import error_of, find_model, scaled
 from velesio.http.fields import Fields, of
 from velesio.http.forms import FORMS, answer_of, form_of, settled
@@ -37,7 +38,6 @@ from velesio.http.limits import Admission, again
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.relay import Relay
-from velesio.http.replay import Frames
 from velesio.http.talks import FIELD
 from velesio.http.wire import bad_field, convert, encode, json_response, read_object
 from velesio.jobs import (

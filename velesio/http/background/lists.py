@@ -5,8 +5,8 @@ import asyncio
 from aiohttp import web
 
 from velesio.errors import BadRequest
-from velesio.http.background import ID, example
-from velesio.http.descriptions import describe
+from velesio.http.background.descriptions import describe
+from velesio.http.background.jobs import ID, example
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import json_response, number_in

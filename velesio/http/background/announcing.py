@@ -10,8 +10,8 @@ from aiohttp import web
 
 from velesio import tracing
 from velesio.errors import BrokerUnavailable, VelesioError
+from velesio.http.background.webhooks import WEBHOOKS
 from velesio.http.gateway import GATEWAY, REPLAYED
-from velesio.http.webhooks import WEBHOOKS
 from velesio.jobs import Job
 from velesio.queue.hooks import Hooks
 from velesio.queue.ledger import Ledger

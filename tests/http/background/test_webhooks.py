@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
+from tests.http.background.test_jobs import FOREVER, NATIVE, SLOW, ended, queued
 from tests.http.conftest import SPECS, StartSite, counted, until
-from tests.http.test_background import FOREVER, NATIVE, SLOW, ended, queued
 from velesio.config import KeySection, WebhookSection
-from velesio.http.webhooks import pause_of, secret_of, signature
+from velesio.http.background.webhooks import pause_of, secret_of, signature
 from velesio.queue.broker import Broker
 from velesio.queue.hooks import Hooks
 
