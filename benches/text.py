@@ -205,8 +205,8 @@ class _Run:
     def _measured(self, number: int, scenario: Scenario, contestant: Contestant, server: Running, busy: float) -> Turn:
         seed = f"{number} {scenario.name}"
         send(server.port, contestant, warm_up(seed))
-        before = server.metrics() if scenario.watched else {}
         lag = server.buckets(_LAG) if scenario.watched else {}
+        before = [server.metrics(), server.metrics()] if scenario.watched else []
         computed = server.cpu()
         least = 2 if scenario.second else 1
         count = max(least, round(scenario.waves * self._plan.waves))
@@ -214,7 +214,7 @@ class _Run:
         computed = server.cpu() - computed
         figures = scenario.figures(waves)
         if scenario.watched:
-            figures |= watched(before, server.metrics(), figures["tokens"])
+            figures |= watched([*before, server.metrics()], figures["tokens"])
             figures["lag_p99_ms"] = text_figures.quantile(lag, server.buckets(_LAG), 0.99) * 1000
         return Turn(
             round=number,
@@ -294,12 +294,14 @@ def send(port: int, contestant: Contestant, requests: Sequence[Request]) -> list
     return streams
 
 
-def watched(before: dict[str, float], after: dict[str, float], tokens: float) -> Figures:
-    """Microseconds for each token, of what `benches.text_watched` counts."""
+def watched(readings: Sequence[dict[str, float]], tokens: float) -> Figures:
+    """Microseconds for each token, of what `benches.text_watched` counts, between the second of three readings and the
+    third. To write one down is work of the server's too: as much as lies between the first two is taken off."""
     names = {"python_us": "bench_python", "choosing_us": "bench_choosing", "computing_us": "bench_computing"}
-    spent = {
-        name: after[f"{metric}_seconds_total"] - before[f"{metric}_seconds_total"] for name, metric in names.items()
-    }
+    spent = {}
+    for name, metric in names.items():
+        first, second, third = (reading[f"{metric}_seconds_total"] for reading in readings)
+        spent[name] = third - second - (second - first)
     return {name: seconds / tokens * 1e6 for name, seconds in spent.items()}
 
 

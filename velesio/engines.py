@@ -45,6 +45,8 @@ class EngineThread:
         """Works to admit; None only wakes the thread."""
         self._closing = False
         self._outbox: list[Delivery] = []
+        self._given_up = 0
+        """Works that the outbox has the last of."""
         self._waiting: deque[Work] = deque()
         self._active: set[Work] = set()
         self._held = 0
@@ -201,6 +203,7 @@ class EngineThread:
         admitted = engine.admit(work)
         work.seconds += time.monotonic() - began
         if admitted:
+            self._sequences.set(len(self._active))
             return True
         self._active.discard(work)
         return False
@@ -210,6 +213,7 @@ class EngineThread:
             return
         if is_final(event):
             work.finished = True
+            self._given_up += 1
             self._active.discard(work)
         self._outbox.append((work, event))
 
@@ -223,16 +227,19 @@ class EngineThread:
         self._waiting.extend(self._submitted())
         for work in [*self._active, *self._waiting]:
             work.finished = True
+            self._given_up += 1
             self._outbox.append((work, None))
         self._active.clear()
         self._waiting.clear()
         self._flush()
 
     def _flush(self) -> None:
-        self._sequences.set(len(self._active))
         if self._outbox:
             events, self._outbox = self._outbox, []
-            self._to_loop(self._hand_over, events)
+            given_up, self._given_up = self._given_up, 0
+            if given_up:
+                self._sequences.set(len(self._active))
+            self._to_loop(self._hand_over, events, given_up)
 
     def _to_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
@@ -242,8 +249,8 @@ class EngineThread:
 
     # The event loop again.
 
-    def _hand_over(self, events: list[Delivery]) -> None:
-        self._held -= sum(event is None or is_final(event) for _, event in events)
+    def _hand_over(self, events: list[Delivery], given_up: int) -> None:
+        self._held -= given_up
         self._deliver(events)
 
     def _set_loaded(self) -> None:

@@ -282,11 +282,12 @@ class Worker:
                 self._spawn(self._release(held))
                 continue
             held.spending.see(event)
-            if is_final(event):
+            if type(event) is Delta:
+                self._leases.meter.said(held.lease, len(event.tokens))
+                self._publisher.publish(held.lease, event)
+            elif is_final(event):
                 self._spawn(self._settle(held, _as_final(event)))
-            elif work.job.stream:
-                if type(event) is Delta:
-                    self._leases.meter.said(held.lease, len(event.tokens))
+            else:
                 self._publisher.publish(held.lease, event)
 
     # settle

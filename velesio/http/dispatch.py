@@ -59,6 +59,7 @@ from velesio.jobs import (
 from velesio.nearest import nearest, quoted
 from velesio.queue import adapters
 from velesio.queue.registry import Registry
+from velesio.queue.replies import Watch
 from velesio.states import overall
 
 log = structlog.get_logger("velesio.http")
@@ -274,7 +275,7 @@ class Answers:
     def __init__(
         self,
         jobs: Sequence[Job],
-        watches: Sequence[AsyncIterator[list[Event]]],
+        sources: Sequence[AsyncIterator[list[Event]]],
         open_jobs: dict[int, str],
         arrived: float,
     ) -> None:
@@ -283,12 +284,12 @@ class Answers:
         """By index, as the jobs get done."""
         self.memory: Memory | None = None
         """Keeps the first job's result before anybody is told of it."""
-        self._source = _Single(watches[0]) if len(watches) == 1 else _Merged(watches)
+        alone = sources[0] if len(sources) == 1 else None
+        self._source = _Single(alone) if isinstance(alone, Watch) else _Merged(sources)
         self._open = open_jobs
         self._first: list[Numbered] | None = None
         self._error: VelesioError | None = None
         self._aborted: VelesioError | None = None
-        self._waiting: asyncio.Task[object] | None = None
         self._pace = _Pace(jobs[0].model, arrived)
 
     async def begin(self) -> None:
@@ -322,13 +323,10 @@ class Answers:
         return self.results[0]
 
     def abort(self, error: VelesioError) -> None:
-        """Make the iteration raise `error`, now or at its next step. Once more does nothing: a second cancellation
-        would be taken for that of a client that leaves."""
-        if self._aborted is not None:
-            return
-        self._aborted = error
-        if self._waiting is not None:
-            self._waiting.cancel()
+        """Make the iteration raise `error`, now or at its next step. Once more does nothing."""
+        if self._aborted is None:
+            self._aborted = error
+            self._source.fail(error)
 
     async def close(self) -> None:
         """Stop listening."""
@@ -347,23 +345,11 @@ class Answers:
             raise self._error
         if not self._open:
             raise StopAsyncIteration
-        batch = self._sift(await self._wait())
+        batch = self._sift(await self._source.__anext__())
         if self.memory is not None and 0 in self.results:
             memory, self.memory = self.memory, None
             await memory.keep(self.results[0])
         return batch
-
-    async def _wait(self) -> list[Numbered]:
-        self._waiting = task = asyncio.current_task()
-        try:
-            return await self._source.__anext__()
-        except asyncio.CancelledError:
-            # `abort` cancels this task to wake it; a client that left cancels it as well, and that one counts more.
-            if self._aborted is None or task is None or task.uncancel() > 0:
-                raise
-            raise self._aborted from None
-        finally:
-            self._waiting = None
 
     def _sift(self, batch: list[Numbered]) -> list[Numbered]:
         for place, (index, event) in enumerate(batch):
@@ -397,35 +383,43 @@ def error_of(event: Failed | Cancelled) -> VelesioError:
 
 
 class _Single:
-    """One watch."""
+    """One watch, which needs no task to be read: a turn of the event loop less for each token."""
 
-    def __init__(self, watch: AsyncIterator[list[Event]]) -> None:
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
     async def __anext__(self) -> list[Numbered]:
-        return [(0, event) for event in await anext(self._watch)]
+        return [(0, event) for event in await self._watch.__anext__()]
+
+    def fail(self, error: VelesioError) -> None:
+        """End the iteration."""
+        self._watch.fail(error)
 
     async def close(self) -> None:
         """Nothing to stop."""
 
 
 class _Merged:
-    """Several watches as one: a batch is what has come of all of them since the last one."""
+    """Several sources as one: a batch is what has come of all of them since the last one."""
 
-    def __init__(self, watches: Sequence[AsyncIterator[list[Event]]]) -> None:
+    def __init__(self, sources: Sequence[AsyncIterator[list[Event]]]) -> None:
         self._ready: list[Numbered] = []
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._wake = asyncio.Event()
-        self._pumps = [asyncio.create_task(self._pump(index, watch)) for index, watch in enumerate(watches)]
+        self._pumps = [asyncio.create_task(self._pump(index, source)) for index, source in enumerate(sources)]
 
-    async def _pump(self, index: int, watch: AsyncIterator[list[Event]]) -> None:
+    async def _pump(self, index: int, source: AsyncIterator[list[Event]]) -> None:
         try:
-            async for batch in watch:
+            async for batch in source:
                 self._ready.extend((index, event) for event in batch)
                 self._wake.set()
         except Exception as error:
-            self._error = error
-            self._wake.set()
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the iteration, after what has come so far."""
+        self._error = error
+        self._wake.set()
 
     async def __anext__(self) -> list[Numbered]:
         await self._wake.wait()
@@ -455,13 +449,13 @@ class _Pace:
 
     def observe(self, batch: Sequence[Numbered]) -> None:
         """Count the texts in a batch that has just come; those of one job that come together are one."""
-        talking = {index for index, event in batch if type(event) is Delta}
-        if not talking:
-            return
         now = time.monotonic()
-        for index in talking:
-            if index in self._last:
-                self._between.observe(now - self._last[index])
+        for index, event in batch:
+            last = self._last.get(index)
+            if type(event) is not Delta or last == now:
+                continue
+            if last is not None:
+                self._between.observe(now - last)
             elif not self._last:
                 self._first.observe(now - self._arrived)
             self._last[index] = now

@@ -95,9 +95,8 @@ class Registry:
         self._known: dict[str, _Memory] = {}
         self._written = 0.0
         self._waiters: set[asyncio.Future[None]] = set()
-        self._hint = asyncio.Event()
-        self._loop = Loop("registry", self._turn)
-        self._listener = Listener(broker, broker.keys.control, lambda _: self._hint.set())
+        self._loop = Loop("registry", self.refresh, pause=_FRESH)
+        self._listener = Listener(broker, broker.keys.control, lambda _: self._loop.hurry())
 
     async def start(self) -> None:
         """Read once and keep fresh.
@@ -208,15 +207,6 @@ class Registry:
         finally:
             self._waiters.discard(waiter)
         return waiter.done()
-
-    async def _turn(self) -> None:
-        waiting = asyncio.ensure_future(self._hint.wait())
-        try:
-            await asyncio.wait({waiting}, timeout=_FRESH)
-        finally:
-            waiting.cancel()
-        self._hint.clear()
-        await self.refresh()
 
     async def _remember(self, changed: bool) -> None:
         """Keep cards for a day after their last worker, for gateways that start later too."""

@@ -276,14 +276,16 @@ class Inbox:
             log.exception("a reply could not be delivered", job=note.job)
 
     def _dispatch(self, note: wire.Note) -> None:
-        watch = self._watches.get(note.job)
-        if isinstance(note.event, wire.Recall):
+        watch, event = self._watches.get(note.job), note.event
+        if isinstance(event, wire.Recall):
             self._answer(note, watch)
-        elif watch and isinstance(note.event, wire.Stored):
-            self._errand(self._fetch(watch, note.attempt, note.seq, wire.reference(note.event)))
-        elif watch and not isinstance(note.event, wire.Anew | wire.Stored):
+        elif watch is None or isinstance(event, wire.Anew):
+            return
+        elif isinstance(event, wire.Stored):
+            self._errand(self._fetch(watch, note.attempt, note.seq, wire.reference(event)))
+        else:
             before = watch.transcript.lost
-            watch.feed(note.attempt, note.seq, note.event)
+            watch.feed(note.attempt, note.seq, event)
             if watch.transcript.lost and not before:
                 self._errand(self._queue.cancel(note.job, WORKER_LOST.code))
 

@@ -1,6 +1,7 @@
 """Tasks: their beginning, their repetition and their end."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -9,6 +10,12 @@ import structlog
 from velesio.errors import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
+
+_GRID = 0.25
+"""Seconds: loops that turn less often wake together, at multiples of it. To wake for each of them by itself takes
+longer, since the caches hold something else by then, and holds up whoever computes on the same cores."""
+_PHASE = random.uniform(0, _GRID)  # noqa: S311
+"""Where the multiples of this process lie, lest all of an installation ask the broker at once."""
 
 
 async def stop(*tasks: "asyncio.Task[Any] | None") -> None:
@@ -31,13 +38,16 @@ class Loop:
     """A coroutine function called again and again until it is stopped; a broker that is away makes it wait."""
 
     def __init__(self, name: str, turn: Callable[[], Awaitable[None]], pause: float = 0.0, retry: float = 0.5) -> None:
-        """`pause` s lie between two turns, `retry` s after a turn that found no broker."""
+        """About `pause` s lie between two turns, `retry` s after a turn that found no broker."""
         self._turn = turn
         self._pause = pause
         self._retry = retry
         self._name = name
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._hurried = False
+        self._rest: asyncio.Future[None] | None = None
+        """Done when it is time for the next turn."""
 
     def start(self) -> None:
         """Begin with the first turn."""
@@ -50,8 +60,15 @@ class Loop:
         await stop(self._task)
         self._task = None
 
+    def hurry(self) -> None:
+        """Have a turn follow at once, after the one that is under way."""
+        self._hurried = True
+        if self._rest is not None and not self._rest.done():
+            self._rest.set_result(None)
+
     async def _run(self) -> None:
         while not self._stopping:
+            self._hurried = False
             try:
                 await self._turn()
             except BrokerUnavailable:
@@ -60,7 +77,29 @@ class Loop:
                 log.exception("a turn failed", loop=self._name)
                 await asyncio.sleep(max(self._retry, self._pause))
             else:
-                await asyncio.sleep(self._pause)
+                await self._wait()
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._rest = loop.create_future()
+        pause = 0.0 if self._hurried else _until(loop.time(), self._pause)
+        timer = loop.call_later(pause, _end, self._rest)
+        try:
+            await self._rest
+        finally:
+            timer.cancel()
+            self._rest = None
+
+
+def _end(rest: "asyncio.Future[None]") -> None:
+    if not rest.done():
+        rest.set_result(None)
+
+
+def _until(now: float, pause: float) -> float:
+    """Seconds from `now` on until the last multiple within a pause; the pause itself, if none lies within it."""
+    last = (now + pause - _PHASE) // _GRID * _GRID + _PHASE
+    return last - now if pause >= _GRID else pause
 
 
 def spawn(work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":

@@ -110,13 +110,14 @@ class Asides:
     def step(self, *, busy: bool) -> None:
         """Goes on with what waits, for about the option `pause` if others are `busy` generating, else some times as
         long. A text that has to be read whole may take longer."""
+        if not self.has_work:
+            self._embedder.tidy()
+            return
         self._drop_cancelled()
         self._do_slots()
         if self._vectors:
             self._prepare()
             self._read(self._pace.prompt_tokens(generating=busy))
-        else:
-            self._embedder.tidy()
 
     def close(self) -> None:
         """Forgets what waits and frees the memory of embeddings."""

@@ -1,6 +1,7 @@
 """What one step computes: how many tokens of which sequences, so that nobody waits long for the next token."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 from velesio.backends.llama.sequence import Sequence
@@ -12,6 +13,7 @@ TILE = 64
 32 bits instead of 16, which shows in more than the last bits."""
 _ALONE = 4
 """How much longer a step may take while nobody waits for a next token: others still want to be let in."""
+_CELL = attrgetter("cell")
 
 
 class Share(NamedTuple):
@@ -47,8 +49,9 @@ class Pace:
 def next_tokens(sequences: Iterable[Sequence], most: int) -> list[Share]:
     """One token of everybody who waits for the next token, or steps through those that it had, at most `most`.
     Neighbouring ids follow each other, since llama.cpp computes separate streams together only then."""
-    ready = (Share(sequence, 1) for sequence in sequences if sequence.together == 1)
-    return sorted(ready, key=lambda share: share.sequence.cell)[:most]
+    ready = [sequence for sequence in sequences if sequence.together == 1]
+    ready.sort(key=_CELL)
+    return [Share(sequence, 1) for sequence in ready[:most]]
 
 
 def prompts(sequences: Iterable[Sequence], room: int, most: int, tile: int = 0) -> list[Share]:

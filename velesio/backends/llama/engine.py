@@ -215,7 +215,9 @@ class LlamaEngine:
     def _decode(self, shares: list[Share]) -> list[int] | None:
         """Computes the shares and returns the places of their first outputs in the batch; None: no room."""
         places = []
+        whole = 0
         for sequence, count, draft in shares:
+            whole += count
             begin = sequence.computed
             tokens = sequence.tokens[begin : begin + count]
             tokens.extend(draft)
@@ -226,8 +228,8 @@ class LlamaEngine:
         if self._context.decode() == NO_ROOM:
             return None
         seconds = time.perf_counter() - began
-        if any(share.tokens > 1 for share in shares):
-            self._pace.observe(sum(share.tokens for share in shares), seconds)
+        if whole > len(shares):
+            self._pace.observe(whole, seconds)
         elif self._speculation is not None:
             self._speculation.measure(shares, seconds)
         return places

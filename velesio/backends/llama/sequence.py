@@ -101,7 +101,9 @@ class Sequence:
     @property
     def together(self) -> int:
         """How many of those may be computed at once; 0: a picture comes first."""
-        most = min(self.left, max(1, self.steps_from - self.computed))
+        if (left := self.left) == 1 and not self._prompt.pictures:
+            return 1
+        most = min(left, max(1, self.steps_from - self.computed))
         for picture in self._prompt.pictures:
             if picture.end > self.computed:
                 return min(most, picture.begin - self.computed)

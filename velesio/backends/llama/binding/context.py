@@ -16,6 +16,10 @@ from velesio.backends.llama.binding.parameters import FLASH, context_parameters,
 from velesio.backends.llama.options import Options
 from velesio.errors import ModelLoadFailed
 
+_address_of_logits = c._lib["llama_get_logits_ith"]  # a handle of its own: a plain address is quicker than a pointer
+_address_of_logits.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+_address_of_logits.restype = ctypes.c_void_p
+
 
 class Context(Computation):
     """A KV cache with its computation: one batch at a time."""
@@ -95,8 +99,7 @@ class Context(Computation):
     def logits(self, place: int) -> npt.NDArray[np.float32]:
         """The logits after the batch's token at `place`, one for each token of the vocabulary; valid until the next
         `decode`."""
-        pointer = c.llama_get_logits_ith(self._context, place)
-        return np.frombuffer(self._row.from_address(ctypes.addressof(pointer.contents)), np.float32)
+        return np.frombuffer(self._row.from_address(_address_of_logits(self._context, place)), np.float32)
 
     def remove(self, sequence: int, begin: int = 0) -> bool:
         """Frees a sequence's cells from position `begin` on; False: this model's state cannot be cut there."""
