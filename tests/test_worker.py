@@ -4,58 +4,21 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from velesio.backends.base import Catalogue, ModelSpec
-from velesio.backends.echo import backend
-from velesio.config import QueueSection, RedisSection, WorkerSection
+from tests.echoing import spec, working
+from velesio.config import QueueSection, RedisSection
 from velesio.jobs import Cancelled, Completed, Completion, Delta, Event, Failed, Job, JobState, TextResult
 from velesio.queue import wishes
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.leases import Leases
 from velesio.queue.registry import Registry
-from velesio.queue.replies import Inbox, Publisher
-from velesio.states import ModelState, Wish, overall
+from velesio.queue.replies import Inbox
+from velesio.states import ModelState, overall
 from velesio.worker import Worker
-
-
-def spec(name: str = "m", **options: Any) -> ModelSpec:
-    return ModelSpec(name=name, options=options)
-
-
-@asynccontextmanager
-async def working(
-    broker: Broker, *specs: ModelSpec, name: str = "w", patience: float = 5.0, **section: Any
-) -> AsyncIterator[Worker]:
-    """A worker that takes jobs inside the block and drains at its end."""
-    publisher = Publisher(broker)
-
-    def abort(job_id: str, reason: str) -> None:
-        worker.abort(job_id, reason)
-
-    def fulfil(wish: Wish) -> None:
-        worker.fulfil(wish)
-
-    def conclude(job_id: str) -> None:
-        worker.conclude(job_id)
-
-    leases = Leases(broker, publisher, name, abort, on_wish=fulfil, on_enough=conclude)
-    backends = [backend(Catalogue(models_dir=Path("models"), specs=specs or (spec(),)))]
-    worker = Worker(WorkerSection(**section), backends, leases, publisher)
-    leases.advertise(worker.residency.cards, worker.facts)
-    await leases.start()
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        await worker.drain(patience, asyncio.Event())
-        await running
-        await leases.close()
-        await publisher.close()
 
 
 @asynccontextmanager

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.echoing import spec
+from tests.echoing import working as echoing
 from tests.queue.worker import done, text, until, working
-from tests.test_worker import spec
-from tests.test_worker import working as echoing
 from velesio.cli.desk import Desk
 from velesio.jobs import Failed, JobState, Priority
 from velesio.queue.audit import Audit

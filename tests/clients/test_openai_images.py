@@ -12,7 +12,8 @@ from openai.types import ImagesResponse
 from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
-from tests.end_to_end.process import Server, own_folder, running
+from tests.clients.drawing import drawing
+from tests.end_to_end.process import Server
 from velesio.backends.echo.picture import draw
 from velesio.pictures import picture_text
 
@@ -22,20 +23,12 @@ GREY = tiny.png(np.full((64, 96, 3), 128))
 @pytest.fixture(scope="module")
 def painting() -> Iterator[Server]:
     """A server with two models that draw."""
-    with own_folder() as folder:
-        tiny.write(folder / "tiny.safetensors")
-        with running(
-            Server(
-                "all",
-                folder,
-                f"server.models_dir={folder}",
-                'models=[{name="echo", backend="echo", capability="image", aliases=["dall-e-2"]}, '
-                '{name="tiny", backend="diffusion", path="tiny.safetensors", native=64, aliases=["gpt-image-1"]}]',
-                "demo=false",
-                env={"OMP_NUM_THREADS": "1"},
-            )
-        ) as server:
-            yield server
+    models = (
+        'models=[{name="echo", backend="echo", capability="image", aliases=["dall-e-2"]}, '
+        '{name="tiny", backend="diffusion", path="checkpoints/tiny.safetensors", native=64, aliases=["gpt-image-1"]}]'
+    )
+    with drawing(models) as server:
+        yield server
 
 
 @pytest.fixture

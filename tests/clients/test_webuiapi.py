@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,36 +19,30 @@ import webuiapi
 from PIL import Image as Pil
 
 from tests.backends.diffusion import tiny
-from tests.end_to_end.process import Server, own_folder, running
+from tests.clients.drawing import drawing
+from tests.end_to_end.process import Server
 from velesio.backends.diffusion import esrgan
 from velesio.pictures import infotext, picture_text
 
 SIZE: dict[str, Any] = {"width": 64, "height": 64, "steps": 4, "seed": 7}
 
 
+def furnish(folder: Path) -> None:
+    """Files that requests may name."""
+    tiny.furnish(folder)
+    torch.manual_seed(2)
+    tiny.save(
+        folder / "upscalers" / "sharp.safetensors",
+        esrgan.Compact(features=8, layers=2, scale=2, channels=3).state_dict(),
+    )
+    (folder / "styles.csv").write_text("name,prompt,negative_prompt\nink,ink drawing of {prompt},colour\n")
+
+
 @pytest.fixture(scope="module")
 def painting() -> Iterator[Server]:
     """A server with one model that draws, and files that requests may name."""
-    with own_folder() as folder:
-        tiny.write(folder / "checkpoints" / "tiny.safetensors")
-        tiny.furnish(folder)
-        torch.manual_seed(2)
-        tiny.save(
-            folder / "upscalers" / "sharp.safetensors",
-            esrgan.Compact(features=8, layers=2, scale=2, channels=3).state_dict(),
-        )
-        (folder / "styles.csv").write_text("name,prompt,negative_prompt\nink,ink drawing of {prompt},colour\n")
-        with running(
-            Server(
-                "all",
-                folder,
-                f"server.models_dir={folder}",
-                "backends.diffusion.native=64",
-                "demo=false",
-                env={"OMP_NUM_THREADS": "1"},
-            )
-        ) as server:
-            yield server
+    with drawing("backends.diffusion.native=64", furnish=furnish) as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import webuiapi
 
-from tests.backends.diffusion import tiny
-from tests.end_to_end.process import Server, own_folder, running
+from tests.clients.drawing import drawing
+from tests.end_to_end.process import Server
 
 CLIENTS = 8
 STOPPED = (2, 5)
@@ -20,21 +20,9 @@ SIZE: dict[str, Any] = {"prompt": "a fox", "width": 64, "height": 64}
 @pytest.fixture(scope="module")
 def painting() -> Iterator[Server]:
     """A server that serves eight keys."""
-    with own_folder() as folder:
-        tiny.write(folder / "checkpoints" / "tiny.safetensors")
-        keys = ", ".join(f'{{name="client{number}", token="{token}"}}' for number, token in enumerate(KEYS))
-        with running(
-            Server(
-                "all",
-                folder,
-                f"server.models_dir={folder}",
-                "backends.diffusion.native=64",
-                f"keys=[{keys}]",
-                "demo=false",
-                env={"OMP_NUM_THREADS": "1"},
-            )
-        ) as server:
-            yield server
+    keys = ", ".join(f'{{name="client{number}", token="{token}"}}' for number, token in enumerate(KEYS))
+    with drawing("backends.diffusion.native=64", f"keys=[{keys}]") as server:
+        yield server
 
 
 class Client:

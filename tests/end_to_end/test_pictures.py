@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.backends.llama import tiny
-from tests.backends.llama.test_media import BLUE, PICTURE, RED, TEMPLATE
+from tests.backends.llama.seen import BLUE, PICTURE, RED, TEMPLATE
 from tests.end_to_end.process import Start
 
 

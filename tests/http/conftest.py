@@ -17,20 +17,18 @@ from aiohttp import web
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from velesio.backends.base import Catalogue, ModelSpec
-from velesio.backends.echo import backend
-from velesio.config import AccessSection, KeySection, LimitsSection, ServerSection, WorkerSection
+from tests import echoing
+from velesio.backends.base import ModelSpec
+from velesio.config import AccessSection, KeySection, LimitsSection, ServerSection
 from velesio.http.app import Gateway, runner
 from velesio.http.keys import KeyRing
 from velesio.http.wire import encode
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue
 from velesio.queue.credentials import pepper_of
-from velesio.queue.leases import Leases
 from velesio.queue.registry import Registry
-from velesio.queue.replies import Inbox, Publisher
+from velesio.queue.replies import Inbox
 from velesio.queue.roster import Roster
-from velesio.states import Wish
 from velesio.worker import Worker
 
 SPECS = (
@@ -94,30 +92,9 @@ StartSite = Callable[..., Awaitable[Site]]
 @asynccontextmanager
 async def working(broker: Broker, specs: Sequence[ModelSpec]) -> AsyncIterator[Worker]:
     """A worker of this process that serves `specs` with the echo backend."""
-    publisher = Publisher(broker)
-
-    def abort(job_id: str, reason: str) -> None:
-        worker.abort(job_id, reason)
-
-    def fulfil(wish: Wish) -> None:
-        worker.fulfil(wish)
-
-    def conclude(job_id: str) -> None:
-        worker.conclude(job_id)
-
-    leases = Leases(broker, publisher, "tester", abort, on_wish=fulfil, on_enough=conclude)
-    worker = Worker(WorkerSection(), [backend(Catalogue(models_dir=Path(), specs=tuple(specs)))], leases, publisher)
-    leases.advertise(worker.residency.cards, worker.facts)
-    await leases.start()
-    running = asyncio.create_task(worker.run())
-    await until(lambda: not worker.facts()["loading"])
-    try:
+    async with echoing.working(broker, *specs, name="tester", patience=0.0) as worker:
+        await until(lambda: not worker.facts()["loading"])
         yield worker
-    finally:
-        await worker.drain(0.0, asyncio.Event())
-        await running
-        await leases.close()
-        await publisher.close()
 
 
 @asynccontextmanager

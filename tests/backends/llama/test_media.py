@@ -8,6 +8,7 @@ import pytest
 
 from tests.backends.conformance import Desk, Subject
 from tests.backends.llama import tiny
+from tests.backends.llama.seen import BLUE, PICTURE, RED, TEMPLATE
 from tests.pictures.plain import png
 from velesio.backends.base import Catalogue, ModelSpec
 from velesio.backends.llama import LlamaBackend, backend
@@ -16,13 +17,6 @@ from velesio.errors import BadRequest, ConfigError, ModelLoadFailed
 from velesio.jobs import Chat, Completed, Completion, Failed, Progress, PromptResult, Render, Sampling, TextResult
 
 GREEDY = Sampling(temperature=0, ignore_eos=True)
-RED, BLUE = png(20, 10), png(20, 10, (0, 0, 255))
-PICTURE = 16
-"""Tokens of a picture."""
-TEMPLATE = (
-    "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}[assistant] {% endif %}"
-)
 
 
 @pytest.fixture(scope="module")
