@@ -10,8 +10,6 @@ from pathlib import Path
 from aiohttp import web
 
 from velesio.http import (
-    earlier,
-    earlier_images,
     embeddings,
     infill,
     llamacpp,
@@ -40,6 +38,8 @@ from velesio.http.admin import workers as admin_workers
 from velesio.http.anthropic import messages as anthropic
 from velesio.http.background import jobs as background
 from velesio.http.background import lists as job_lists
+from velesio.http.earlier import images as earlier_images
+from velesio.http.earlier import texts as earlier
 from velesio.http.ollama import generation, library
 from velesio.http.openai import audio as openai_audio
 from velesio.http.openai import chat as openai_chat
