@@ -7,7 +7,7 @@ from aiohttp import web
 from velesio import __version__
 from velesio.errors import ModelLoading, Unavailable
 from velesio.http import llamacpp_metrics, monitoring, scopes
-from velesio.http.earlier import texts as earlier
+from velesio.http.earlier import facts as earlier
 from velesio.http.families import NATIVE, headers_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, LOADING, NO_MODEL, port_name
 from velesio.http.keys import LOCAL, Credential

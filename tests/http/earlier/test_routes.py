@@ -9,7 +9,7 @@ import pytest
 from tests.http.conftest import Site
 from velesio import __version__
 from velesio.backends.base import ModelCard
-from velesio.http.earlier.texts import health_of, models_of, queue_of, worker_of
+from velesio.http.earlier.facts import health_of, models_of, queue_of, worker_of
 from velesio.queue.registry import WorkerInfo
 
 TEXT = ModelCard(name="chatty", backend="llama", capability="text", meta={"n_params": 134_515_008})

@@ -1,0 +1,27 @@
+"""The page of docs/api about OpenAI's API."""
+
+from velesio.http import embeddings, models, tokens
+from velesio.http.openai import audio, chat, completions, control, images, predict, responses
+from velesio.http.reference import Page
+
+OPENAI = Page.of(
+    name="openai",
+    title="OpenAI's API",
+    intro="""
+What OpenAI's SDKs find here, at the base address `http://HOST:PORT/v1`. Errors are
+`{"error": {"message", "type", "param", "code"}}`; `param` is the path of the field, like `messages[1].content`. Every
+answer has `X-Request-ID`. Streams end with `[DONE]`; comments keep them alive.
+""",
+    parts=(
+        chat,
+        control,
+        (tokens, "COUNT_API"),
+        responses,
+        completions,
+        embeddings,
+        images,
+        (models, "ONE_API"),
+        audio,
+        predict,
+    ),
+)
