@@ -21,6 +21,7 @@ from tests import echoing
 from velesio.backends.base import ModelSpec
 from velesio.config import AccessSection, KeySection, LimitsSection, ServerSection
 from velesio.http.app import Gateway, runner
+from velesio.http.gateway import GATEWAY
 from velesio.http.keys import KeyRing
 from velesio.http.wire import encode
 from velesio.queue.broker import Broker
@@ -56,8 +57,11 @@ class Answer:
 class Site:
     """A running gateway, and a client of it."""
 
-    def __init__(self, gateway: Gateway, client: aiohttp.ClientSession, address: str, worker: Worker | None) -> None:
-        self.gateway = gateway
+    def __init__(
+        self, app: web.Application, client: aiohttp.ClientSession, address: str, worker: Worker | None
+    ) -> None:
+        self.app = app
+        self.gateway = app[GATEWAY]
         self.client = client
         self.address = address
         self.worker = worker
@@ -98,9 +102,9 @@ async def working(broker: Broker, specs: Sequence[ModelSpec]) -> AsyncIterator[W
 
 
 @asynccontextmanager
-async def serving(gateway: Gateway) -> AsyncIterator[str]:
-    """The gateway's application on a free port, and on one for llama.cpp's clients, taken down in the order of a real
-    shutdown."""
+async def serving(gateway: Gateway) -> AsyncIterator[tuple[web.Application, str]]:
+    """The gateway's application on a free port, with its address, and on one for llama.cpp's clients, taken down in the
+    order of a real shutdown."""
     app_runner = runner(gateway)
     await app_runner.setup()
     for _ in range(2):
@@ -108,7 +112,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[str]:
     gateway.ports[app_runner.addresses[1][1]] = "llamacpp"
     host, port = app_runner.addresses[0][:2]
     try:
-        yield f"http://{host}:{port}"
+        yield app_runner.app, f"http://{host}:{port}"
     finally:
         await gateway.finish(0.0)
         await app_runner.cleanup()
@@ -149,10 +153,10 @@ async def start_site(broker: Broker) -> AsyncIterator[StartSite]:
             roster = Roster(broker, gateway.enrol)
             await roster.start()
             stack.push_async_callback(roster.close)
-            address = await stack.enter_async_context(serving(gateway))
+            app, address = await stack.enter_async_context(serving(gateway))
             client = await stack.enter_async_context(aiohttp.ClientSession())
             await until(lambda: {card.name for card in registry.cards()} >= {spec.name for spec in specs})
-            return Site(gateway, client, address, worker)
+            return Site(app, client, address, worker)
 
         yield start
 

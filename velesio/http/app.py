@@ -13,6 +13,7 @@ from velesio.http.fetching import FETCHER, Fetcher
 from velesio.http.gateway import GATEWAY, Gateway
 from velesio.http.pages import assets
 from velesio.http.pages import site as pages
+from velesio.http.sdapi import drawing as sdapi
 from velesio.queue.hooks import Hooks
 
 __all__ = ["ROUTES", "Gateway", "build", "runner"]
@@ -31,6 +32,7 @@ def build(gateway: Gateway) -> web.Application:
     app[GATEWAY] = gateway
     pages.setup(app)
     admin_pulls.setup(app)
+    sdapi.setup(app)
     app[WEBHOOKS] = Webhooks(gateway.webhooks, Hooks(gateway.broker))
     app[FETCHER] = Fetcher(gateway.fetch)
     app.cleanup_ctx.append(_reaching_out)

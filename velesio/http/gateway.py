@@ -13,8 +13,6 @@ from velesio.http.broker_metrics import BrokerMetrics
 from velesio.http.keys import Credential, KeyRing
 from velesio.http.lookout import Lookout
 from velesio.http.pace import Pace
-from velesio.http.sdapi.live import Live
-from velesio.http.sdapi.styles import Styles
 from velesio.http.visitors import networks
 from velesio.jobs import Result
 from velesio.queue.broker import Broker
@@ -94,11 +92,9 @@ class Gateway:
         self.llamacpp_origins = llamacpp_origins
         """Origins of web pages that may read what the port for llama.cpp's clients answers."""
         self.sdapi = sdapi
-        self.styles = Styles(server.models_dir / sdapi.styles if sdapi.styles.name else None)
         self.ports: dict[int, str] = {}
         """Further ports: whose clients look there by default."""
         self.pace = Pace()
-        self.live = Live()
         self.lookout = Lookout(broker, registry)
         self.metrics = BrokerMetrics(broker, self.lookout, registry)
         self.draining = False

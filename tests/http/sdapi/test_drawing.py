@@ -10,7 +10,7 @@ import pytest
 from tests.http.conftest import Site, StartSite, until
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection
-from velesio.http.sdapi.live import Live
+from velesio.http.sdapi.live import LIVE, Live
 from velesio.jobs import JobState
 
 SPECS = (
@@ -34,7 +34,7 @@ def bearer(number: int) -> dict[str, str]:
 
 def live_of(site: Site) -> Live:
     """What the gateway answers now."""
-    return site.gateway.live
+    return site.app[LIVE]
 
 
 def files(answer: dict[str, Any]) -> list[bytes]:

@@ -11,6 +11,7 @@ from tests.http.conftest import Site, StartSite, until
 from velesio.backends.base import ModelSpec
 from velesio.backends.echo.picture import draw
 from velesio.config import KeySection
+from velesio.http.sdapi.live import LIVE
 
 SPECS = (
     ModelSpec(name="painter", options={"capability": "image", "slots": 1}),
@@ -206,8 +207,8 @@ async def test_a_client_with_a_key_may_leave(studio: Site) -> None:
     """Its job goes on, and is found by the key or in `/v1/jobs`."""
     body = SMALL | {"prompt": "a fox [[sleep 0.5]]"}
     asking = asyncio.create_task(studio.post("/sdapi/v1/txt2img", body, Idempotency_Key="left"))
-    await until(lambda: any(each.begun for each in studio.gateway.live.of(("default", "local"))))
-    [running] = studio.gateway.live.of(("default", "local"))
+    await until(lambda: any(each.begun for each in studio.app[LIVE].of(("default", "local"))))
+    [running] = studio.app[LIVE].of(("default", "local"))
     job = running.rounds[0].job_id
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)

@@ -23,9 +23,10 @@ from velesio.http.sdapi import answers as sdapi_answers
 from velesio.http.sdapi import sheets as sdapi_sheets
 from velesio.http.sdapi.answers import NO_SHEETS, Drawn
 from velesio.http.sdapi.fields import BY_KIND, COMMON, Kind
-from velesio.http.sdapi.live import Owner, Round, Running
+from velesio.http.sdapi.live import LIVE, Live, Owner, Round, Running
 from velesio.http.sdapi.models import meant
 from velesio.http.sdapi.requests import Asked, read, read_one, settled
+from velesio.http.sdapi.styles import STYLES, Styles
 from velesio.http.sdapi.values import parse
 from velesio.http.wire import encode, fetched, json_response, read_bytes
 from velesio.jobs import ImageResult, Job
@@ -36,6 +37,13 @@ def owner_of(request: web.Request) -> Owner:
     """Whose progress, options and requests these are."""
     credential = request[CREDENTIAL]
     return credential.tenant, credential.id
+
+
+def setup(app: web.Application) -> None:
+    """What the handlers share: the requests under way, and the file of styles."""
+    gateway = app[GATEWAY]
+    app[LIVE] = Live()
+    app[STYLES] = Styles(gateway.server.models_dir / gateway.sdapi.styles if gateway.sdapi.styles.name else None)
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:
@@ -95,17 +103,16 @@ async def drawn_of(request: web.Request, kind: Kind, raw: Mapping[str, Any]) -> 
     Raises:
         VelesioError: it was refused, or a job failed.
     """
-    gateway = request.app[GATEWAY]
-    stored, styles = await options_of(request), gateway.styles.read()
-    asked = read(kind, {"lenient": gateway.sdapi.lenient} | dict(raw), stored, styles)
+    stored, styles = await options_of(request), request.app[STYLES].read()
+    asked = read(kind, {"lenient": request.app[GATEWAY].sdapi.lenient} | dict(raw), stored, styles)
     kept = await settle(kind, request, raw) if len(asked.params) == 1 and asked.table is None else None
     return await draw(request, asked, Origin(f"/sdapi/v1/{kind}", encode(kept)).packed() if kept else b"")
 
 
 async def settle(kind: Kind, request: web.Request, raw: Mapping[str, Any]) -> dict[str, Any]:
     """A body that means later, and to whoever reads it, what it means now to this client."""
-    gateway = request.app[GATEWAY]
-    return settled(kind, raw, await options_of(request), gateway.styles.read(), lenient=gateway.sdapi.lenient)
+    lenient = request.app[GATEWAY].sdapi.lenient
+    return settled(kind, raw, await options_of(request), request.app[STYLES].read(), lenient=lenient)
 
 
 async def draw(request: web.Request, asked: Asked, origin: bytes = b"") -> dict[str, Any]:
@@ -122,7 +129,7 @@ async def draw(request: web.Request, asked: Asked, origin: bytes = b"") -> dict[
     ]
     running = Running(asked.task, jobs, asked.params[0].steps)
     async with AsyncExitStack() as stack:
-        stack.enter_context(request.app[GATEWAY].live.following(owner_of(request), running))
+        stack.enter_context(request.app[LIVE].following(owner_of(request), running))
         admissions = await _admissions(request, jobs)
         all_answers = []
         for index, job in enumerate(jobs):

@@ -7,7 +7,6 @@ from typing import Any
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.sdapi import names as sdapi_names
 from velesio.http.sdapi import redrawing, scripts
@@ -15,7 +14,7 @@ from velesio.http.sdapi.axes import of_tab
 from velesio.http.sdapi.drawing import image_cards
 from velesio.http.sdapi.models import described
 from velesio.http.sdapi.plots import MATRIX, XYZ
-from velesio.http.sdapi.styles import Style
+from velesio.http.sdapi.styles import STYLES, Style
 from velesio.http.wire import json_response
 
 _Cards = Sequence[ModelCard]
@@ -206,7 +205,7 @@ def _handler(list_of: Callable[[_Cards], Any]) -> Any:
 
 async def prompt_styles(request: web.Request) -> web.Response:
     """`GET /sdapi/v1/prompt-styles`."""
-    return json_response([style._asdict() for style in request.app[GATEWAY].styles.read().values()])
+    return json_response([style._asdict() for style in request.app[STYLES].read().values()])
 
 
 async def earlier_models(request: web.Request) -> web.Response:

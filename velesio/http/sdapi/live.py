@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from aiohttp import web
+
 from velesio.errors import Conflict
 from velesio.jobs import Event, Job, Preview, Progress
 
@@ -132,3 +134,6 @@ class Live:
     def ended(self, owner: Owner, task: str) -> bool:
         """Whether such a request has ended here not long ago."""
         return (owner, task) in self._ended
+
+
+LIVE = web.AppKey("live", Live)

@@ -10,7 +10,7 @@ from velesio.http.fields import Fields, of
 from velesio.http.gateway import GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.sdapi.drawing import body_of, owner_of
-from velesio.http.sdapi.live import Running
+from velesio.http.sdapi.live import LIVE, Running
 from velesio.http.sdapi.pictures import address, encoded
 from velesio.http.sdapi.values import coerced, read
 from velesio.http.wire import json_response
@@ -23,7 +23,7 @@ def _task(request: web.Request) -> str:
 async def progress(request: web.Request) -> web.Response:
     """`GET /sdapi/v1/progress`: of the oldest request that has begun, else of the oldest."""
     skip = coerced(request.query.get("skip_current_image", "false"), bool, ["query", "skip_current_image"])
-    mine = request.app[GATEWAY].live.of(owner_of(request), _task(request))
+    mine = request.app[LIVE].of(owner_of(request), _task(request))
     running = next((each for each in mine if each.begun), mine[0] if mine else None)
     return json_response(told(running, picture=not skip))
 
@@ -71,7 +71,7 @@ async def skip(request: web.Request) -> web.Response:
 
 async def _stop(request: web.Request, *, all_rounds: bool) -> None:
     task = _task(request)
-    for running in request.app[GATEWAY].live.of(owner_of(request), task):
+    for running in request.app[LIVE].of(owner_of(request), task):
         # Who names a request means it, even while it waits.
         if running.begun or task:
             for job_id in running.stop(all_rounds=all_rounds):
@@ -97,7 +97,7 @@ QUERY: Fields = of(
 async def internal_progress(request: web.Request) -> web.Response:
     """`POST /internal/progress`: of one request by its name."""
     asked = Query(**read(await body_of(request), QUERY))
-    live, owner = request.app[GATEWAY].live, owner_of(request)
+    live, owner = request.app[LIVE], owner_of(request)
     found = live.of(owner, asked.id_task) if asked.id_task else []
     completed = not found and live.ended(owner, asked.id_task)
     place = ""
@@ -148,7 +148,7 @@ async def ping(request: web.Request) -> web.Response:  # noqa: ARG001
 
 async def pending(request: web.Request) -> web.Response:
     """`GET /internal/pending-tasks`: those that have not begun."""
-    tasks = [each.task for each in request.app[GATEWAY].live.of(owner_of(request)) if not each.begun]
+    tasks = [each.task for each in request.app[LIVE].of(owner_of(request)) if not each.begun]
     return json_response({"size": len(tasks), "tasks": tasks})
 
 

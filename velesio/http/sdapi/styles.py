@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
+from aiohttp import web
 
 log = structlog.get_logger("velesio.http")
 
@@ -52,6 +53,9 @@ class Styles:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             log.warning("styles left out", path=str(self._path), error=str(error))
             return {}
+
+
+STYLES = web.AppKey("styles", Styles)
 
 
 def parse(text: str) -> dict[str, Style]:
