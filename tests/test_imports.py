@@ -61,6 +61,26 @@ ANYWHERE_OUTSIDE_BACKENDS = {"torch", "llama_cpp", "diffusers", "transformers", 
 NEVER_IN_BACKENDS = {"redis", "aiohttp", "aiohttp_jinja2", "prometheus_client", "prometheus_async"}
 
 
+HTTP = ROOT / "http"
+FAMILIES: dict[str, set[str]] = {
+    "admin": set(),
+    "anthropic": {"text"},
+    "background": set(),
+    "earlier": {"ollama", "sdapi"},  # whose requests it reads at other addresses
+    "ollama": {"text"},
+    "openai": {"text"},
+    "pages": set(),
+    "sdapi": {"background"},  # the agent scheduler's tasks
+    "text": set(),
+}
+"""The packages of http, and which others each may know."""
+SEVERAL = {"app", "forms", "middleware", "models", "reference_pages", "status", "tokens"}
+
+
+def families() -> list[Path]:
+    return [path for path in HTTP.rglob("*.py") if path.parent != HTTP]
+
+
 def modules() -> list[Path]:
     return [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
 
@@ -97,6 +117,27 @@ def test_imports_go_one_way(path: Path) -> None:
         if target == "__version__":
             continue
         assert any(target == room_ or target.startswith(f"{room_}.") for room_ in allowed), f"{room} imports {name}"
+
+
+@pytest.mark.parametrize("path", families(), ids=lambda path: str(path.relative_to(HTTP)))
+def test_a_family_knows_no_other(path: Path) -> None:
+    """A package of http imports what serves all, and of the other packages only those that its own may know."""
+    family = path.relative_to(HTTP).parts[0]
+    for name in imports_of(path):
+        other = name.removeprefix("velesio.http.").partition(".")[0]
+        if name.startswith("velesio.http.") and (HTTP / other).is_dir():
+            assert other in FAMILIES[family] | {family}, f"{family} imports {name}"
+
+
+def test_what_serves_all_families_knows_none() -> None:
+    """But for what puts them together, and the routes at which several families are answered, each in its own way."""
+    found = {
+        path.stem
+        for path in HTTP.glob("*.py")
+        for name in imports_of(path)
+        if name.startswith("velesio.http.") and name.split(".")[2] in FAMILIES.keys() - {"text"}
+    }
+    assert found - SEVERAL == set()
 
 
 def test_the_architecture_names_every_room() -> None:

@@ -9,6 +9,7 @@ from velesio.http.forms import FORMS, answer_of, form_of
 from velesio.http.ollama import forms as ollama_forms
 from velesio.http.openai import chat as openai_chat
 from velesio.http.openai import completions as openai_completions
+from velesio.http.openai import counting
 from velesio.http.openai import images as openai_images
 from velesio.http.openai import responses as openai_responses
 from velesio.http.origin import Origin
@@ -24,7 +25,7 @@ RECORD = JobRecord(
 
 def test_every_route_that_jobs_answer_has_a_form() -> None:
     """What can be asked directly can be asked for later."""
-    texts = (llamacpp, infill, openai_chat, openai_completions, openai_responses, tokens, embeddings, rerank)
+    texts = (llamacpp, infill, openai_chat, openai_completions, counting, openai_responses, tokens, embeddings, rerank)
     modules = (*texts, openai_images)
     paths = {route.path for module in modules for route in module.ROUTES}
     some = {

@@ -9,6 +9,7 @@ from tests.http.conftest import ANYTHING, Site, bodies, sample
 from tests.http.likeness import differences, json_of
 from velesio.errors import BadRequest
 from velesio.http import tokens
+from velesio.http.openai import counting
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import DetokenizedResult, PromptResult, TokensResult
 
@@ -39,14 +40,14 @@ def test_text_again_is_the_sample() -> None:
 
 def test_a_prompt_is_the_sample() -> None:
     """One key."""
-    asked = tokens.read_template(HI)
+    asked = counting.rendering(HI)
     text = (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
     answer = tokens.write_prompt(asked, "m", "", [PromptResult(text, 31)])
     assert not differences(json_of(answer), sample("apply_template"))
-    assert tokens.write_count(asked, "m", "", [PromptResult(text, 31)]) == {
+    assert counting.write_count(asked, "m", "", [PromptResult(text, 31)]) == {
         "input_tokens": 31,
         "object": "response.input_tokens",
     }

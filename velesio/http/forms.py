@@ -11,6 +11,7 @@ from velesio.http.form import Form
 from velesio.http.ollama import forms as ollama_forms
 from velesio.http.openai import chat as openai_chat
 from velesio.http.openai import completions as openai_completions
+from velesio.http.openai import counting as openai_counting
 from velesio.http.openai import images as openai_images
 from velesio.http.openai import responses as openai_responses
 from velesio.http.origin import Origin
@@ -25,6 +26,7 @@ FORMS: Mapping[str, Form] = {
     **openai_chat.FORMS,
     **openai_completions.FORMS,
     **openai_responses.FORMS,
+    **openai_counting.FORMS,
     **llamacpp.FORMS,
     **infill.FORMS,
     **tokens.FORMS,

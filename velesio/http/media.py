@@ -13,6 +13,8 @@ from velesio.http.wire import bad_field
 from velesio.jobs import Chat, Completion, Embed, Params, Render, TextParams
 from velesio.pictures.pixels import pixels_of
 
+MARKER = "<__media__>"
+"""Stands in a prompt for a picture or sound."""
 MOST = 64
 """Of one prompt."""
 

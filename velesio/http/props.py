@@ -10,14 +10,12 @@ from velesio.http.dispatch import find_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.generation import generation_of
 from velesio.http.loading import state_of
-from velesio.http.openai.answers import FINGERPRINT
+from velesio.http.media import MARKER
 from velesio.http.operations import Operation
 from velesio.http.settings import generation_settings
+from velesio.http.usage import FINGERPRINT
 from velesio.http.wire import json_response
 from velesio.jobs import TextParams
-
-MEDIA_MARKER = "<__media__>"
-"""Stands in a prompt for a picture or sound."""
 
 _OF_REQUESTS = {
     "stop",
@@ -43,7 +41,7 @@ def properties(card: ModelCard) -> dict[str, Any]:
         "model_ftype": str(card.meta.get("ftype", "")),
         "model_path": str(card.meta.get("file", "")),
         "modalities": {"vision": False, "video": False, "audio": False} | card.meta.get("modalities", {}),
-        "media_marker": MEDIA_MARKER,
+        "media_marker": MARKER,
         "endpoint_slots": True,
         "endpoint_props": True,
         "endpoint_metrics": True,

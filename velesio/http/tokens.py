@@ -1,4 +1,4 @@
-"""llama.cpp's `/tokenize`, `/detokenize`, `/apply-template` and what counts the tokens of a chat."""
+"""llama.cpp's `/tokenize`, `/detokenize` and `/apply-template`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.errors import ContextExceeded
 from velesio.http.fields import Fields, given, of
 from velesio.http.form import AsideAsked, Form, aside
-from velesio.http.openai import chat as openai_chat
-from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.openai.chat import FIELDS
+from velesio.http.openai.counting import rendering
+from velesio.http.operations import Operation
 from velesio.http.prompts import prompt_of
 from velesio.http.wire import INT_MAX, bad_field, convert, within
-from velesio.jobs import Detokenize, DetokenizedResult, Prompt, PromptResult, Render, Tokenize, TokensResult
+from velesio.jobs import Detokenize, DetokenizedResult, Prompt, PromptResult, Tokenize, TokensResult
 
 
 class TokenizeBody(msgspec.Struct):
@@ -93,34 +93,15 @@ def write_text(_asked: AsideAsked, _model: str, _job_id: str, results: Sequence[
     return {"content": results[0].text if results else ""}
 
 
-def read_template(raw: Mapping[str, Any]) -> AsideAsked:
-    """A conversation whose prompt is wanted.
-
-    Raises:
-        BadRequest: naming the field.
-    """
-    asked = openai_chat.read(raw)
-    return AsideAsked(model=asked.model, params=[Render(asked.chat)])
-
-
 def write_prompt(_asked: AsideAsked, _model: str, _job_id: str, results: Sequence[PromptResult]) -> dict[str, Any]:
     """The prompt's text."""
     return {"prompt": results[0].prompt}
 
 
-def write_count(_asked: AsideAsked, _model: str, _job_id: str, results: Sequence[PromptResult]) -> dict[str, Any]:
-    """The number of the prompt's tokens."""
-    return {"input_tokens": results[0].tokens, "object": "response.input_tokens"}
-
-
-_COUNT = Form(read_template, write_count, PromptResult)
-
 FORMS: Mapping[str, Form] = {
     "/tokenize": Form(read_tokenize, write_tokens, TokensResult),
     "/detokenize": Form(read_detokenize, write_text, DetokenizedResult),
-    "/apply-template": Form(read_template, write_prompt, PromptResult),
-    "/chat/completions/input_tokens": _COUNT,
-    "/v1/chat/completions/input_tokens": _COUNT,
+    "/apply-template": Form(rendering, write_prompt, PromptResult),
 }
 """By path."""
 
@@ -166,21 +147,9 @@ API = (
         method="POST",
         paths=("/apply-template",),
         summary="Shows the prompt that a conversation becomes.",
-        fields=openai_chat.FIELDS,
+        fields=FIELDS,
         notes="Reads all that `/v1/chat/completions` reads; what does not change the prompt changes nothing.",
         example={"messages": [{"role": "user", "content": "Hi"}]},
         answer=lambda: {"prompt": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"},
-    ),
-)
-COUNT_API = (
-    Operation(
-        method="POST",
-        paths=("/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"),
-        summary="Counts the tokens of the prompt that a conversation becomes.",
-        notes="Reads all that `/v1/chat/completions` reads.",
-        fields=openai_chat.FIELDS,
-        example={"messages": [{"role": "user", "content": "Hi"}]},
-        answer=lambda: write_count(AsideAsked(model="", params=[]), "", "", [PromptResult("", 31)]),
-        errors=(*OF_EVERY_JOB, ContextExceeded),
     ),
 )

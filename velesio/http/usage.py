@@ -6,7 +6,11 @@ from typing import Any
 
 import msgspec
 
+from velesio import __version__
 from velesio.jobs import Progress, TextResult, Timings, Usage
+
+FINGERPRINT = f"velesio-{__version__}"
+"""Who answers."""
 
 
 class StreamOptions(msgspec.Struct):

@@ -7,10 +7,9 @@ import msgspec
 
 from velesio.http.embeddings import MOST_INPUTS
 from velesio.http.fields import Fields, given, of, passed, refuse, refused
-from velesio.http.media import Media, decoded
+from velesio.http.media import MARKER, Media, decoded
 from velesio.http.ollama.messages import openai_messages, pictures_of
 from velesio.http.ollama.options import keep_alive_of, params_of
-from velesio.http.props import MEDIA_MARKER
 from velesio.http.text.conversation import conversation_of
 from velesio.http.text.tools import tools_of
 from velesio.http.wire import bad_field, convert, explain_type, within
@@ -114,8 +113,8 @@ def _raw(body: PromptBody) -> Completion:
     media = Media()
     for index, image in enumerate(body.images):
         media.add(decoded(image, f"images[{index}]"), f"images[{index}]")
-    missing = len(media.files) - body.prompt.count(MEDIA_MARKER) if media.files else 0
-    return Completion(prompt=MEDIA_MARKER * missing + body.prompt, media=media.files)
+    missing = len(media.files) - body.prompt.count(MARKER) if media.files else 0
+    return Completion(prompt=MARKER * missing + body.prompt, media=media.files)
 
 
 def read_chat(raw: Mapping[str, Any]) -> Asked:

@@ -8,9 +8,16 @@ from velesio.http import sse
 from velesio.http.generation import Generation
 from velesio.http.logprobs import openai_logprobs
 from velesio.http.openai import answers
-from velesio.http.openai.answers import FINGERPRINT
 from velesio.http.text.hearing import Hearing, delta_of
-from velesio.http.usage import Stopwatch, finish_reason, progress_of, progress_timings, timings_of, usage_of
+from velesio.http.usage import (
+    FINGERPRINT,
+    Stopwatch,
+    finish_reason,
+    progress_of,
+    progress_timings,
+    timings_of,
+    usage_of,
+)
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Dialect, Event, Progress, Started, TextResult, TokenProbs
 

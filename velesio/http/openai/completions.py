@@ -16,10 +16,10 @@ from velesio.http.grammar import grammar_of
 from velesio.http.llamacpp import native
 from velesio.http.logprobs import openai_logprobs, probs_of
 from velesio.http.openai import answers
-from velesio.http.openai.answers import FINGERPRINT
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.prompts import PROMPT
 from velesio.http.usage import (
+    FINGERPRINT,
     Stopwatch,
     finish_reason,
     progress_of,

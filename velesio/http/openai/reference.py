@@ -1,7 +1,7 @@
 """The page of docs/api about OpenAI's API."""
 
-from velesio.http import embeddings, models, tokens
-from velesio.http.openai import audio, chat, completions, control, images, predict, responses
+from velesio.http import embeddings, models
+from velesio.http.openai import audio, chat, completions, control, counting, images, predict, responses
 from velesio.http.reference import Page
 
 OPENAI = Page.of(
@@ -15,7 +15,7 @@ answer has `X-Request-ID`. Streams end with `[DONE]`; comments keep them alive.
     parts=(
         chat,
         control,
-        (tokens, "COUNT_API"),
+        counting,
         responses,
         completions,
         embeddings,
