@@ -19,9 +19,10 @@ from prometheus_client import REGISTRY
 from velesio import __version__, catalogue, garbage, gpu_metrics, metrics, notify, tracing
 from velesio.config import Config, MonitoringSection
 from velesio.errors import BrokerUnavailable, ConfigError
-from velesio.http import app, first_key, listening, monitoring
+from velesio.http import app, first_key, listening
 from velesio.http.gateway import Gateway
 from velesio.http.keys import KeyRing
+from velesio.http.monitoring import prometheus as monitoring
 from velesio.inventory import Inventory
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue

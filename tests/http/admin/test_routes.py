@@ -11,7 +11,7 @@ import pytest
 
 from tests.http.conftest import Site, StartSite, until
 from velesio.config import KeySection
-from velesio.http.dashboard import changes
+from velesio.http.monitoring.dashboard import changes
 from velesio.jobs import Completion, Job
 from velesio.queue.audit import Audit
 

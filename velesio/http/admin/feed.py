@@ -9,7 +9,7 @@ from aiohttp import web
 from velesio.errors import Unavailable, VelesioError
 from velesio.http import sse
 from velesio.http.gateway import CREDENTIAL, GATEWAY
-from velesio.http.lookout import event
+from velesio.http.monitoring.lookout import event
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.relay import Relay
 from velesio.http.scopes import ADMIN

@@ -8,9 +8,9 @@ from aiohttp import web
 from velesio.errors import ModelNotFound, Unavailable
 from velesio.http.admin import audited
 from velesio.http.admin.feed import EXAMPLE, MODEL, NULLABLE
-from velesio.http.dashboard import depth_of, totals
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY, Gateway
+from velesio.http.monitoring.dashboard import depth_of, totals
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import convert, json_response, read_object
 from velesio.jobs import Capability, JobState, Priority

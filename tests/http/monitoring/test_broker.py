@@ -7,14 +7,14 @@ import pytest
 
 from tests.http.conftest import Site, StartSite, until
 from velesio.errors import BrokerUnavailable
-from velesio.http import broker_metrics, lookout
+from velesio.http.monitoring import broker, lookout
 from velesio.jobs import Priority
 from velesio.queue.client import ModelDepth, QueueStatus
 from velesio.queue.memory import Memory
 from velesio.queue.registry import WorkerInfo
 
 
-def samples(metrics: list[broker_metrics.Metric]) -> dict[str, float]:
+def samples(metrics: list[broker.Metric]) -> dict[str, float]:
     """By name and labels."""
     return {
         sample.name + "".join(f",{key}={value}" for key, value in sample.labels.items()): sample.value
@@ -26,7 +26,7 @@ def samples(metrics: list[broker_metrics.Metric]) -> dict[str, float]:
 def test_depths_by_priority() -> None:
     """Each model's three lines, what runs, the oldest, and what an operator has paused."""
     depth = ModelDepth(model="m", capability="text", waiting=(1, 2, 3), running=4, oldest=5.5, paused=1.0)
-    told = samples(broker_metrics.of_queues(QueueStatus(models=[depth], scheduled=6, dead=7)))
+    told = samples(broker.of_queues(QueueStatus(models=[depth], scheduled=6, dead=7)))
     for priority, count in zip(Priority, (1, 2, 3), strict=True):
         assert told[f"velesio_queue_depth,model=m,capability=text,priority={priority.name.lower()}"] == count
     assert told["velesio_jobs_inflight,model=m,capability=text"] == 4
@@ -38,13 +38,13 @@ def test_depths_by_priority() -> None:
 def test_a_model_that_nobody_serves_any_more_counts_zero() -> None:
     """So that an alert can see it."""
     workers = [WorkerInfo(id="w-1", name="w", host="h", state="quiet")]
-    told = samples(broker_metrics.of_workers(workers, ["gone"]))
+    told = samples(broker.of_workers(workers, ["gone"]))
     assert told == {"velesio_worker_up,worker=w,host=h,state=quiet": 1, "velesio_model_workers,model=gone": 0}
 
 
 def test_memory() -> None:
     """Used, allowed, and whether jobs would be dropped."""
-    told = samples(broker_metrics.of_memory(Memory(10, 20, keeps=False)))
+    told = samples(broker.of_memory(Memory(10, 20, keeps=False)))
     assert list(told.values()) == [10, 20, 0]
 
 
@@ -64,7 +64,7 @@ async def test_without_the_broker_the_rest_is_told(site: Site, monkeypatch: pyte
     async def gone(*_: object) -> Memory:
         raise BrokerUnavailable
 
-    monkeypatch.setattr(broker_metrics, "read_memory", gone)
+    monkeypatch.setattr(broker, "read_memory", gone)
     text = (await site.get("/metrics")).body.decode()
     assert "\nvelesio_broker_up 0.0\n" in text
     assert "velesio_requests_total" in text

@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from velesio.errors import VelesioError
-from velesio.http.lookout import Lookout
+from velesio.http.monitoring.lookout import Lookout
 from velesio.jobs import Priority
 from velesio.queue.broker import Broker
 from velesio.queue.client import QueueStatus

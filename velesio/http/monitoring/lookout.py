@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from velesio.errors import BrokerUnavailable
-from velesio.http.dashboard import MINUTE, Document, changes, document
+from velesio.http.monitoring.dashboard import MINUTE, Document, changes, document
 from velesio.queue import overview
 from velesio.queue.broker import Broker
 from velesio.queue.overview import Overview

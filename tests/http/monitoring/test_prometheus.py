@@ -7,7 +7,7 @@ import pytest
 
 from velesio.config import MonitoringSection
 from velesio.errors import ConfigError
-from velesio.http import monitoring
+from velesio.http.monitoring import prometheus
 from velesio.queue.registry import WorkerInfo
 
 
@@ -25,7 +25,7 @@ async def test_a_workers_port(client: aiohttp.ClientSession, unused_tcp_port: in
         return reasons
 
     section = MonitoringSection(port=unused_tcp_port)
-    runner = await monitoring.listen(section, monitoring.application(unready))
+    runner = await prometheus.listen(section, prometheus.application(unready))
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with client.get(f"{url}/metrics") as answer:
         assert answer.status == 200
@@ -41,7 +41,7 @@ async def test_a_workers_port(client: aiohttp.ClientSession, unused_tcp_port: in
         async with client.get(url + place) as answer:
             assert answer.status == 404
     with pytest.raises(ConfigError, match=r"monitoring\.port"):
-        await monitoring.listen(section, monitoring.application(unready))
+        await prometheus.listen(section, prometheus.application(unready))
     await runner.cleanup()
 
 
@@ -51,6 +51,6 @@ def test_targets() -> None:
         WorkerInfo(id="gpu-1-x", name="gpu-1", host="box", info={"monitoring": "box:9101"}),
         WorkerInfo(id="gpu-2-x", name="gpu-2", host="box"),
     ]
-    assert monitoring.targets(workers) == [
+    assert prometheus.targets(workers) == [
         {"targets": ["box:9101"], "labels": {"worker": "gpu-1", "velesio_host": "box"}}
     ]

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 
 from velesio.config import MonitoringSection
 from velesio.errors import ConfigError
-from velesio.http.broker_metrics import Scrape
+from velesio.http.monitoring.broker import Scrape
 from velesio.http.wire import json_response
 from velesio.queue.registry import WorkerInfo
 

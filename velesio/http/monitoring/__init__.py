@@ -1,0 +1,1 @@
+"""What a gateway knows of the whole installation, and what Prometheus reads of it."""
