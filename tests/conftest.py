@@ -38,6 +38,7 @@ hypothesis.settings.register_profile(
     deadline=None,
     derandomize=True,
     database=None,
+    report_multiple_bugs=False,
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
 hypothesis.settings.load_profile("patient")

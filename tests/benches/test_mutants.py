@@ -1,9 +1,18 @@
-"""What a change of a script is, and how much of them counts as killed."""
+"""What a change is, what the tests say of it, and how much of them counts as killed."""
 
+import json
+import os
+import subprocess
+import sys
+import textwrap
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from benches.mutants import REPOSITORY, TARGETS, _killed
-from benches.mutants_lua import mutants
+from benches.mutations import mutants
+from benches.trials import RESULTS, _statement
 
 SCRIPT = """\
 -- 1 + 1 == 2
@@ -13,10 +22,21 @@ count(job.ten, left > 0 and -1 or
   10)
 """
 
+MODULE = """\
+LEAST = 1
 
-def test_each_change_stands_alone() -> None:
+
+def total(count: int = 2) -> int:
+    found = 0
+    while found < count:
+        found += LEAST
+    return found
+"""
+
+
+def test_each_change_of_a_script_stands_alone() -> None:
     """Operators, numbers, truth values and commands; texts and comments stay, and every change has its own name."""
-    found = list(mutants(SCRIPT))
+    found = mutants("one.lua", SCRIPT)
     assert [mutant.name for mutant in found] == [
         "2:19: 1 → 2",
         "2:22: == → ~=",
@@ -33,12 +53,71 @@ def test_each_change_stands_alone() -> None:
     lines = SCRIPT.splitlines()
     for mutant in found:
         changed = [line for line, other in zip(lines, mutant.text.splitlines(), strict=True) if line != other]
-        assert changed == [lines[int(mutant.name.split(":")[0]) - 1]]
+        assert changed == [lines[mutant.line - 1]]
+
+
+def test_each_change_of_python_stands_alone() -> None:
+    """Outside of functions too; the name says the line, and what it was and is."""
+    pytest.importorskip("mutmut")
+    found = mutants("one.py", MODULE)
+    assert {mutant.name for mutant in found} >= {
+        "1: LEAST = 1 → LEAST = 2",
+        "4: def total(count: int = 2) -> int: → def total(count: int = 3) -> int:",
+        "6: while found < count: → while found <= count:",
+        "7: found += LEAST → found -= LEAST",
+        "7: found += LEAST → found = LEAST",
+    }
+    assert len({mutant.text for mutant in found} | {MODULE}) == len(found) + 1
+    for mutant in found:
+        changed = [
+            pair for pair in zip(MODULE.splitlines(), mutant.text.splitlines(), strict=True) if len(set(pair)) > 1
+        ]
+        assert [mutant.name] == [f"{mutant.line}: {before.strip()} → {after.strip()}" for before, after in changed]
+
+
+def test_a_statement_is_what_tests_reach() -> None:
+    """Of a compound one the head, however many lines that has; of a simple one all its lines."""
+    text = "def one(\n    a,\n    b,\n):\n    return (\n        a\n        + b\n    )\n"
+    assert [_statement(text, line) for line in (1, 3, 6)] == [range(1, 5), range(1, 5), range(5, 9)]
+    assert _statement("match a:\n    case 1:\n        b = 2\n", 2) == range(2, 3)
+
+
+def test_tests_say_what_becomes_of_a_change(tmp_path: Path) -> None:
+    """Killed, survived or timeout, as the tests that reach it say; afterwards the file is what it was."""
+    pytest.importorskip("mutmut")
+    (tmp_path / "one.py").write_text(MODULE + "\n\ndef unseen() -> bool:\n    return True\n")
+    (tmp_path / "test_one.py").write_text(
+        textwrap.dedent("""\
+            import one
+
+            def test_total():
+                assert one.total() == 2
+
+            def test_nothing():
+                assert one.LEAST > 0
+        """)
+    )
+    (tmp_path / "conftest.py").write_text(
+        "import hypothesis\nhypothesis.settings.register_profile('mutants', derandomize=True)\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    before = (tmp_path / "one.py").read_text()
+    command = [sys.executable, "-m", "benches.trials", "--patience", "1", "one.py", "--", "test_one.py"]
+    paths = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{tmp_path}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    subprocess.run(command, cwd=tmp_path, check=True, env=paths, timeout=90)
+    assert (tmp_path / "one.py").read_text() == before
+    states = json.loads((tmp_path / RESULTS).read_text())["one.py"]
+    assert states["1: LEAST = 1 → LEAST = 2"] == "survived"
+    assert states["1: LEAST = 1 → LEAST = None"] == "killed"
+    assert states["6: while found < count: → while found <= count:"] == "killed"
+    assert states["7: found += LEAST → found -= LEAST"] == "timeout"
+    assert states["12: return True → return False"] == "survived"
+    assert set(states.values()) == {"killed", "survived", "timeout"}
 
 
 def test_what_runs_for_ever_is_killed() -> None:
-    """A mutant that no test reaches is not, nor one that was not looked at."""
-    assert _killed(Counter({"killed": 5, "timeout": 1, "survived": 2, "no tests": 1, "not checked": 1})) == 60
+    """What was not looked at counts neither as killed nor as left."""
+    assert _killed(Counter({"killed": 5, "timeout": 1, "survived": 4, "not checked": 10})) == 60
     assert _killed(Counter()) == 0
 
 
