@@ -281,6 +281,7 @@ def layout(cache: PrefixCache, plan: str) -> None:
         ("rkr", [(2, 1)]),
         ("rkrk", [(2, 1)]),
         ("k.rkr", [(4, 1)]),
+        ("rrk..rr", [(5, 3), (2, 4), (6, 2)]),
         ("......", []),
     ],
 )
