@@ -26,7 +26,8 @@ MAY_IMPORT = {
         "backends.base",
         "backends.plugins",
     },
-    "service": LEAVES | {"catalogue", "http", "queue", "worker", "notify", "gpu_metrics", "garbage", "inventory"},
+    "service": LEAVES
+    | {"service", "catalogue", "http", "queue", "worker", "notify", "gpu_metrics", "garbage", "inventory"},
     "notify": set(),
     "garbage": set(),
     "nearest": set(),
