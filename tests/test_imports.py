@@ -68,6 +68,7 @@ FAMILIES: dict[str, set[str]] = {
     "anthropic": {"text"},
     "background": set(),
     "earlier": {"ollama", "sdapi"},  # whose requests it reads at other addresses
+    "llamacpp": {"openai", "text"},  # its `/apply-template` reads OpenAI's chats
     "monitoring": set(),
     "ollama": {"text"},
     "openai": {"text"},
@@ -77,7 +78,7 @@ FAMILIES: dict[str, set[str]] = {
 }
 """The packages of http, and which others each may know."""
 SHARED = {"monitoring", "text"}
-SEVERAL = {"app", "forms", "middleware", "models", "reference_pages", "status", "tokens"}
+SEVERAL = {"app", "embeddings", "forms", "middleware", "models", "reference_pages", "status"}
 
 
 def families() -> list[Path]:

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from velesio.errors import BadRequest, Unsupported
-from velesio.http import llamacpp
 from velesio.http.fields import Fields, given, of, passed, refuse, refused, unless
+from velesio.http.llamacpp import completion as llamacpp
 from velesio.http.openai import chat as openai_chat
 from velesio.http.openai import completions as openai_completions
 

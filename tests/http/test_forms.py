@@ -3,9 +3,11 @@
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http import embeddings, infill, llamacpp, rerank, tokens
+from velesio.http import embeddings
 from velesio.http.anthropic import messages as anthropic
 from velesio.http.forms import FORMS, answer_of, form_of
+from velesio.http.llamacpp import completion as llamacpp
+from velesio.http.llamacpp import infill, rerank, tokens
 from velesio.http.ollama import forms as ollama_forms
 from velesio.http.openai import chat as openai_chat
 from velesio.http.openai import completions as openai_completions

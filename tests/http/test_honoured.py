@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http import embeddings, infill, llamacpp, rerank, tokens
+from velesio.http import embeddings
 from velesio.http.fields import Field
+from velesio.http.llamacpp import completion as llamacpp
+from velesio.http.llamacpp import infill, rerank, tokens
 from velesio.http.openai import chat as openai_chat
 from velesio.http.openai import completions as openai_completions
 from velesio.http.openai import images as openai_images

@@ -3,7 +3,7 @@
 from hypothesis import given
 
 from tests.http.conftest import bodies
-from velesio.http.llamacpp import Asked
+from velesio.http.llamacpp.completion import Asked
 from velesio.http.origin import Origin
 from velesio.http.wire import encode
 

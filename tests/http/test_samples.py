@@ -11,7 +11,7 @@ from tests.http.conftest import Site, events_of, sample
 from tests.http.likeness import differences, json_of
 from velesio.errors import BadRequest, Unsupported, VelesioError
 from velesio.http.families import NATIVE
-from velesio.http.llamacpp import Frames, Writer, read
+from velesio.http.llamacpp.completion import Frames, Writer, read
 from velesio.jobs import Completed, Delta, Event, InForce, Progress, Started, TextResult, Timings, TokenProbs, Usage
 
 HERE = Path(__file__).parent
@@ -130,7 +130,7 @@ async def test_metrics(site: Site) -> None:
 
 
 def test_no_sample_is_forgotten() -> None:
-    """Each is named by a test of this folder."""
-    tests = "".join(path.read_text(encoding="utf-8") for path in HERE.glob("test_*.py"))
+    """Each is named by a test of this folder or below."""
+    tests = "".join(path.read_text(encoding="utf-8") for path in HERE.rglob("test_*.py"))
     named = set(re.findall(r'"(\w+)"', tests))
     assert not {path.stem for path in HERE.glob("samples/*.http")} - named

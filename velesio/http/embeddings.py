@@ -10,11 +10,11 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import BadRequest, ContextExceeded, Unsupported
-from velesio.http import unity
 from velesio.http.fields import Fields, given, of, passed
 from velesio.http.form import AsideAsked, Form, aside
+from velesio.http.llamacpp import unity
 from velesio.http.operations import OF_EVERY_JOB, Operation
-from velesio.http.prompts import prompts_of
+from velesio.http.text.prompts import prompts_of
 from velesio.http.wire import INT_MAX, bad_field, convert, within
 from velesio.jobs import Embed, EmbedResult
 

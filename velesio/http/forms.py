@@ -5,9 +5,11 @@ from typing import Any
 
 from aiohttp import web
 
-from velesio.http import embeddings, infill, llamacpp, rerank, tokens
+from velesio.http import embeddings
 from velesio.http.anthropic import messages as anthropic
 from velesio.http.form import Form
+from velesio.http.llamacpp import completion as llamacpp
+from velesio.http.llamacpp import infill, rerank, tokens
 from velesio.http.ollama import forms as ollama_forms
 from velesio.http.openai import chat as openai_chat
 from velesio.http.openai import completions as openai_completions

@@ -10,28 +10,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from velesio.http import (
-    embeddings,
-    infill,
-    llamacpp,
-    lora,
-    models,
-    props,
-    rerank,
-    router,
-    sessions,
-    slots,
-    statements,
-    status,
-    streams,
-    tokens,
-    unity,
-)
+from velesio.http import sessions, statements, status
 from velesio.http.admin.reference import ADMIN
 from velesio.http.anthropic.reference import ANTHROPIC
 from velesio.http.background import jobs as background
 from velesio.http.background import lists as job_lists
 from velesio.http.earlier.reference import EARLIER
+from velesio.http.llamacpp.reference import LLAMACPP, UNITY
 from velesio.http.ollama.reference import OLLAMA
 from velesio.http.openai.reference import OPENAI
 from velesio.http.operations import Operation
@@ -39,39 +24,6 @@ from velesio.http.pages import docs as docs_pages
 from velesio.http.reference import Page, render
 from velesio.http.sdapi.reference import SCHEDULER, SDAPI
 
-LLAMACPP = Page.of(
-    name="llamacpp",
-    title="llama.cpp server's API",
-    intro="""
-What clients of llama.cpp's `llama-server` find here. Errors are `{"error": {"code", "message", "type"}}` with the HTTP
-status as code; a path that is known is 404 for a method that it does not have. Fields that are null are as good as left
-out, fields that are not named here are ignored. An API key goes into `Authorization: Bearer …` or `X-Api-Key`.
-Streams of `/completion` and `/infill` are `data:` events without `[DONE]`; what keeps them alive is an event with empty
-content. `/tools` and `/cors-proxy`, which are for that server's own web page, are not here.
-""",
-    parts=(
-        llamacpp,
-        infill,
-        tokens,
-        (embeddings, "NATIVE_API"),
-        rerank,
-        props,
-        slots,
-        lora,
-        models,
-        router,
-        streams,
-    ),
-)
-UNITY = Page.of(
-    name="llmunity",
-    title="LLMUnity's API",
-    intro="""
-What LLMUnity asks beside the routes of llama.cpp's server. [LLMUnity](../llmunity.md) tells how games connect, what
-their streams look like and how to stand behind a proxy.
-""",
-    parts=(unity,),
-)
 VELESIO = Page.of(
     name="velesio",
     title="Velesio's own routes",

@@ -16,11 +16,11 @@ from tests.http.conftest import ANYTHING, Answer, Site, StartSite, bodies, until
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection, Limits, ServerSection
 from velesio.errors import BadRequest
-from velesio.http import generation
 from velesio.http.background import jobs as background
 from velesio.http.background.jobs import _Body
 from velesio.http.forms import FORMS
 from velesio.http.gateway import Gateway
+from velesio.http.text import generation
 from velesio.jobs import Failed, Image, JobState, Params
 
 KEYS = (

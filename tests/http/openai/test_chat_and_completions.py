@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.http.conftest import ANYTHING, Site, StartSite, bodies, counted, events_of, sample, until
 from velesio.config import KeySection
 from velesio.errors import BadRequest, Unsupported, WorkerLost
-from velesio.http import generation
 from velesio.http.openai import chat, completions
+from velesio.http.text import generation
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import (
     Chat,

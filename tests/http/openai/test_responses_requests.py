@@ -8,8 +8,8 @@ from hypothesis import given, settings
 
 from tests.http.conftest import ANYTHING, bodies
 from velesio.errors import BadRequest, Unsupported
-from velesio.http import generation
 from velesio.http.openai.responses_requests import Body, read
+from velesio.http.text import generation
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import Chat, Grammar, Sampling
 

@@ -13,9 +13,9 @@ from velesio.http.anthropic.requests import FIELDS, Asked, read
 from velesio.http.dispatch import ask, find_model, jobs_of
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import SAMPLING
 from velesio.http.idempotency import answers_to
 from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.text.generation import SAMPLING
 from velesio.http.wire import json_response, read_object
 from velesio.jobs import Chat, PromptResult, Render, TextResult, Usage
 

@@ -8,8 +8,8 @@ import msgspec
 
 from velesio.errors import Unsupported
 from velesio.http.fields import Fields, given, of, passed, refuse, refused
-from velesio.http.generation import stops_of
 from velesio.http.text.conversation import conversation_of
+from velesio.http.text.generation import stops_of
 from velesio.http.text.sampling import sampling_of
 from velesio.http.text.tools import function
 from velesio.http.wire import INT_MAX, bad_field, convert, within

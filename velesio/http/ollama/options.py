@@ -9,8 +9,8 @@ import structlog
 
 from velesio.errors import BadRequest
 from velesio.http.fields import Fields, given, passed
-from velesio.http.generation import stops_of
 from velesio.http.text import sampling
+from velesio.http.text.generation import stops_of
 from velesio.http.wire import INT_MAX, bad_field, within
 from velesio.jobs import Sampling
 

@@ -9,9 +9,9 @@ from velesio.errors import VelesioError
 from velesio.http import sse
 from velesio.http.dispatch import find_model, jobs_of
 from velesio.http.families import OPENAI
-from velesio.http.generation import Generation
 from velesio.http.idempotency import answers_to
-from velesio.http.usage import FINGERPRINT, timings_of, usage_of
+from velesio.http.text.generation import Generation
+from velesio.http.text.usage import FINGERPRINT, timings_of, usage_of
 from velesio.http.wire import answer_id, encode, json_response
 from velesio.jobs import Event, Params, TextResult, born, new_id
 

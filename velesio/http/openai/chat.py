@@ -11,19 +11,19 @@ from velesio.http import talks
 from velesio.http.fields import Fields, given, of, passed, refuse, refused, unless
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import GENERATION, SAMPLING, Generation, generation_of
-from velesio.http.grammar import RESPONSE_FORMAT, chat_grammar_of
-from velesio.http.llamacpp import native
-from velesio.http.logprobs import CHAT_FIELDS, chat_probs_of, openai_logprobs
 from velesio.http.openai import answers
 from velesio.http.openai.chat_stream import Frames
 from velesio.http.operations import OF_EVERY_JOB, Operation
-from velesio.http.settings import Speech
 from velesio.http.text import reasoning, tools
 from velesio.http.text.conversation import conversation_of
+from velesio.http.text.generation import GENERATION, SAMPLING, Generation, generation_of
+from velesio.http.text.grammar import RESPONSE_FORMAT, chat_grammar_of
 from velesio.http.text.hearing import Hearing
+from velesio.http.text.logprobs import CHAT_FIELDS, chat_probs_of, openai_logprobs
+from velesio.http.text.native import native
+from velesio.http.text.settings import Speech
 from velesio.http.text.tools import tools_of
-from velesio.http.usage import StreamOptions, finish_reason
+from velesio.http.text.usage import StreamOptions, finish_reason
 from velesio.http.wire import bad_field, convert, read_object
 from velesio.jobs import Chat, TextResult, Usage
 

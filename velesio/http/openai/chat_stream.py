@@ -5,11 +5,11 @@ from typing import Any, Protocol
 
 from velesio.dialects import Said
 from velesio.http import sse
-from velesio.http.generation import Generation
-from velesio.http.logprobs import openai_logprobs
 from velesio.http.openai import answers
+from velesio.http.text.generation import Generation
 from velesio.http.text.hearing import Hearing, delta_of
-from velesio.http.usage import (
+from velesio.http.text.logprobs import openai_logprobs
+from velesio.http.text.usage import (
     FINGERPRINT,
     Stopwatch,
     finish_reason,

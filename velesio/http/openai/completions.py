@@ -11,14 +11,14 @@ from velesio.http import sse
 from velesio.http.fields import Fields, passed, refuse, refused, unless
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import GENERATION, SAMPLING, Generation, completions_of, generation_of
-from velesio.http.grammar import grammar_of
-from velesio.http.llamacpp import native
-from velesio.http.logprobs import openai_logprobs, probs_of
 from velesio.http.openai import answers
 from velesio.http.operations import OF_EVERY_JOB, Operation
-from velesio.http.prompts import PROMPT
-from velesio.http.usage import (
+from velesio.http.text.generation import GENERATION, SAMPLING, Generation, completions_of, generation_of
+from velesio.http.text.grammar import grammar_of
+from velesio.http.text.logprobs import openai_logprobs, probs_of
+from velesio.http.text.native import native
+from velesio.http.text.prompts import PROMPT
+from velesio.http.text.usage import (
     FINGERPRINT,
     Stopwatch,
     finish_reason,

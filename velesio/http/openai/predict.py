@@ -10,10 +10,10 @@ from velesio.errors import BadRequest, ContextExceeded
 from velesio.http.dispatch import find_model, jobs_of
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import MOST_ANSWERS
 from velesio.http.idempotency import answers_to
 from velesio.http.openai import chat
 from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.text.generation import MOST_ANSWERS
 from velesio.http.wire import bad_field, convert, json_response, read_object
 
 _FORMAT = "@requestFormat"

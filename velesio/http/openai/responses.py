@@ -8,13 +8,13 @@ from aiohttp import web
 from velesio.errors import ContextExceeded, Unsupported
 from velesio.http.form import AsideAsked, Form, aside
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import GENERATION, SAMPLING
 from velesio.http.openai import answers
 from velesio.http.openai.counting import write_count
 from velesio.http.openai.responses_answers import Writer
 from velesio.http.openai.responses_requests import FIELDS, Asked, read
 from velesio.http.openai.responses_stream import Frames
 from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.text.generation import GENERATION, SAMPLING
 from velesio.http.wire import read_object
 from velesio.jobs import PromptResult, Render, TextResult, Usage
 

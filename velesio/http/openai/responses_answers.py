@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from velesio.dialects import Said
-from velesio.http.logprobs import native_probs
 from velesio.http.openai.responses_requests import Asked
-from velesio.http.settings import float32
+from velesio.http.text.logprobs import native_probs
+from velesio.http.text.settings import float32
 from velesio.jobs import TextResult, TokenProbs, born, new_id
 
 

@@ -7,11 +7,11 @@ import msgspec
 
 from velesio.errors import Unsupported
 from velesio.http.fields import Fields, given, of, passed, refuse, refused, unless
-from velesio.http.generation import Generation, generation_of
-from velesio.http.grammar import grammar_of, schema_of
-from velesio.http.logprobs import MAX_PROBS, Probs
 from velesio.http.openai.responses_items import conversation_of
+from velesio.http.text.generation import Generation, generation_of
+from velesio.http.text.grammar import grammar_of, schema_of
 from velesio.http.text.hearing import Hearing
+from velesio.http.text.logprobs import MAX_PROBS, Probs
 from velesio.http.text.reasoning import FIELDS as REASONING_FIELDS
 from velesio.http.text.reasoning import reasoning_of
 from velesio.http.text.tools import Tools, described, tools_of

@@ -8,7 +8,7 @@ from velesio.errors import VelesioError
 from velesio.http import sse
 from velesio.http.families import OPENAI
 from velesio.http.openai.responses_answers import Call, Item, Message, Writer, item_of, usage_of
-from velesio.http.usage import timings_of
+from velesio.http.text.usage import timings_of
 from velesio.http.wire import encode
 from velesio.jobs import Completed, Delta, Dialect, Event, Started, TextResult, TokenProbs
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http.grammar import chat_grammar_of, grammar_of, settings_of
+from velesio.http.text.grammar import chat_grammar_of, grammar_of, settings_of
 from velesio.jobs import Grammar, Trigger
 
 ANY = {"type": "object"}

@@ -14,8 +14,9 @@ from tests.clients.unity import SAMPLING
 from tests.http.conftest import ANYTHING, Site, bodies, events_of, sample
 from tests.sockets import chunks_of, head_of
 from velesio.errors import BadRequest, ContextExceeded, Unsupported
-from velesio.http import generation, llamacpp
-from velesio.http.llamacpp import Frames, Writer, read, select
+from velesio.http.llamacpp import completion
+from velesio.http.llamacpp.completion import Frames, Writer, read, select
+from velesio.http.text import generation
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import Completed, Completion, Delta, Event, Progress, Sampling, Started, TextResult, Timings, Usage
 
@@ -225,7 +226,7 @@ def test_bad_fields_are_named(raw: dict[str, Any], param: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(bodies([llamacpp.Body, generation.Body, Sampling], prompt=ANYTHING))
+@given(bodies([completion.Body, generation.Body, Sampling], prompt=ANYTHING))
 def test_any_body_is_read_or_refused(raw: dict[str, Any]) -> None:
     """Nothing but a refusal comes of nonsense; what is read can be queued, and its answer written."""
     try:

@@ -1,6 +1,6 @@
 """llama.cpp's metrics: names, values and the text they are written as."""
 
-from velesio.http.llamacpp_metrics import of, written
+from velesio.http.llamacpp.metrics import of, written
 from velesio.queue.client import QueueStatus
 from velesio.states import Counts
 

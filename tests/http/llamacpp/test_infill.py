@@ -6,8 +6,8 @@ import pytest
 
 from tests.http.conftest import Site
 from velesio.errors import BadRequest
-from velesio.http.infill import read
-from velesio.http.llamacpp import Writer
+from velesio.http.llamacpp.completion import Writer
+from velesio.http.llamacpp.infill import read
 from velesio.jobs import Infill, TextResult
 
 

@@ -7,26 +7,26 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import ContextExceeded, VelesioError
-from velesio.http import sse, unity_stream
+from velesio.http import sse
 from velesio.http.dispatch import find_model, jobs_of, scaled
 from velesio.http.families import NATIVE
 from velesio.http.fields import Fields, of, passed, refuse, refused
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import GENERATION, SAMPLING, Generation, completions_of, generation_of
-from velesio.http.grammar import grammar_of
 from velesio.http.idempotency import answers_to
-from velesio.http.logprobs import native_probs, probs_of
+from velesio.http.llamacpp import unity_stream
 from velesio.http.operations import OF_EVERY_JOB, Operation
-from velesio.http.prompts import PROMPT
-from velesio.http.settings import Speech, generation_settings
-from velesio.http.usage import (
+from velesio.http.text.generation import GENERATION, SAMPLING, Generation, completions_of, generation_of
+from velesio.http.text.grammar import grammar_of
+from velesio.http.text.logprobs import native_probs, probs_of
+from velesio.http.text.native import native
+from velesio.http.text.prompts import PROMPT
+from velesio.http.text.usage import (
     Stopwatch,
     StreamOptions,
     finish_reason,
     progress_of,
     progress_timings,
-    timings_of,
     usage_of,
 )
 from velesio.http.wire import answer_id, convert, encode, json_response, read_object
@@ -38,7 +38,6 @@ from velesio.jobs import (
     Infill,
     Progress,
     Started,
-    TextParams,
     TextResult,
     Usage,
     born,
@@ -158,42 +157,6 @@ class Writer:
             "created": self.created,
             "choices": [{"text": text, "index": index, "logprobs": None, "finish_reason": reason}],
         }
-
-
-def native(
-    generation: Generation,
-    params: TextParams,
-    result: TextResult,
-    model: str,
-    index: int = 0,
-    *,
-    speech: Speech = Speech(),  # noqa: B008 - frozen
-) -> dict[str, Any]:
-    """An answer in llama.cpp's own shape."""
-    used = result.usage
-    settings = generation_settings(generation, params, speech, result.in_force)
-    if result.timings.drafted:
-        settings["speculative.types"] = "draft"
-    prompt = params.prompt if isinstance(params, Completion) else result.prompt
-    return {
-        "index": index,
-        "content": result.text,
-        "tokens": result.tokens,
-        "id_slot": result.slot,
-        "stop": True,
-        "model": model,
-        "tokens_predicted": used.completion_tokens,
-        "tokens_evaluated": used.prompt_tokens,
-        "generation_settings": settings,
-        "prompt": prompt if isinstance(prompt, str) else result.prompt,
-        "has_new_line": "\n" in result.text,
-        "truncated": result.truncated,
-        "stop_type": result.stop,
-        "stopping_word": result.stopping_word,
-        # The last token was sampled but never computed.
-        "tokens_cached": used.prompt_tokens + max(0, used.completion_tokens - 1),
-        "timings": timings_of(used, result.timings),
-    }
 
 
 class Frames:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from tests.http.conftest import ANYTHING, Site, bodies, sample
 from tests.http.likeness import differences, json_of
 from velesio.errors import BadRequest
-from velesio.http import rerank
-from velesio.http.rerank import read, write
+from velesio.http.llamacpp import rerank
+from velesio.http.llamacpp.rerank import read, write
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import RerankResult
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from tests.http.conftest import ANYTHING, Site, bodies, sample
 from tests.http.likeness import differences, json_of
 from velesio.errors import BadRequest
-from velesio.http import tokens
+from velesio.http.llamacpp import tokens
 from velesio.http.openai import counting
 from velesio.http.wire import encode, parse_object
 from velesio.jobs import DetokenizedResult, PromptResult, TokensResult

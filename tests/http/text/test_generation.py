@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from velesio.errors import BadRequest
-from velesio.http.generation import completions_of, generation_of, stops_of
-from velesio.http.logprobs import Probs
 from velesio.http.media import MOST
-from velesio.http.prompts import prompts_of
+from velesio.http.text.generation import completions_of, generation_of, stops_of
+from velesio.http.text.logprobs import Probs
+from velesio.http.text.prompts import prompts_of
 from velesio.jobs import Grammar
 
 

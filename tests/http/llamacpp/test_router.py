@@ -12,7 +12,7 @@ import pytest
 from tests.http.conftest import Answer, Site, StartSite, until
 from velesio.backends.base import ModelCard, ModelSpec
 from velesio.config import KeySection
-from velesio.http.router import changes
+from velesio.http.llamacpp.router import changes
 from velesio.states import ModelState, State, overall
 
 SPECS = (ModelSpec(name="one", aliases=("uno",)), ModelSpec(name="two", options={"load_seconds": 0.3}))

@@ -8,7 +8,7 @@ from tests.http.conftest import Site, StartSite, sample
 from tests.http.likeness import differences, json_of
 from velesio.backends.base import ModelSpec
 from velesio.errors import Unavailable
-from velesio.http.slots import check_free, written
+from velesio.http.llamacpp.slots import check_free, written
 from velesio.jobs import Slots, SlotsResult
 
 

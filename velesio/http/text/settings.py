@@ -3,8 +3,8 @@
 import struct
 from typing import Any, NamedTuple
 
-from velesio.http.generation import Generation
-from velesio.http.grammar import settings_of as grammar_settings
+from velesio.http.text.generation import Generation
+from velesio.http.text.grammar import settings_of as grammar_settings
 from velesio.jobs import InForce, Sampling, TextParams
 
 

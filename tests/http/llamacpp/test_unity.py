@@ -10,8 +10,8 @@ import pytest
 from tests.clients.unity import Native, ServerError, Web
 from tests.http.conftest import Site, StartSite, events_of, sample
 from velesio.config import KeySection, ServerSection
-from velesio.http.unity import template_name
-from velesio.http.unity_stream import LIMIT, PAUSE, fitted, merged
+from velesio.http.llamacpp.unity import template_name
+from velesio.http.llamacpp.unity_stream import LIMIT, PAUSE, fitted, merged
 from velesio.jobs import Completed, Delta, TextResult, TokenProbs
 
 UNITY_WEB = {"User_Agent": Web.AGENT}

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from velesio.http.usage import finish_reason, timings_of, usage_of
+from velesio.http.text.usage import finish_reason, timings_of, usage_of
 from velesio.jobs import TextResult, Timings, Usage
 
 

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from velesio.http.fields import given, of, passed
-from velesio.http.grammar import FIELDS as GRAMMAR_FIELDS
-from velesio.http.logprobs import FIELDS as PROBS_FIELDS
-from velesio.http.logprobs import Probs
 from velesio.http.operations import Group
-from velesio.http.prompts import prompts_of
+from velesio.http.text.grammar import FIELDS as GRAMMAR_FIELDS
+from velesio.http.text.logprobs import FIELDS as PROBS_FIELDS
+from velesio.http.text.logprobs import Probs
+from velesio.http.text.prompts import prompts_of
 from velesio.http.text.sampling import FIELDS as SAMPLING_FIELDS
 from velesio.http.text.sampling import sampling_of
 from velesio.http.wire import FLOAT_MAX, INT_MAX, bad_field, clamped, convert, explain_type, within

@@ -7,7 +7,7 @@ import pytest
 from tests.http.conftest import SPECS, Site, StartSite, sample
 from tests.http.likeness import differences, json_of
 from velesio.backends.base import ModelCard
-from velesio.http.props import abilities, properties
+from velesio.http.llamacpp.props import abilities, properties
 
 
 def test_properties_are_the_sample() -> None:

@@ -9,8 +9,8 @@ from tests.http.conftest import Site, sample
 from tests.http.likeness import differences
 from velesio.backends.base import ModelCard
 from velesio.errors import BadRequest, Unsupported
-from velesio.http.generation import lora_of
-from velesio.http.lora import Scale, checked, listed
+from velesio.http.llamacpp.lora import Scale, checked, listed
+from velesio.http.text.generation import lora_of
 from velesio.queue import adapters
 from velesio.queue.broker import Broker
 

@@ -11,7 +11,7 @@ from velesio.http.form import AsideAsked, Form, aside
 from velesio.http.openai.chat import FIELDS
 from velesio.http.openai.counting import rendering
 from velesio.http.operations import Operation
-from velesio.http.prompts import prompt_of
+from velesio.http.text.prompts import prompt_of
 from velesio.http.wire import INT_MAX, bad_field, convert, within
 from velesio.jobs import Detokenize, DetokenizedResult, Prompt, PromptResult, Tokenize, TokensResult
 

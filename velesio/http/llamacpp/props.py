@@ -8,12 +8,12 @@ from aiohttp import web
 from velesio.backends.base import ModelCard
 from velesio.http.dispatch import find_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
-from velesio.http.generation import generation_of
 from velesio.http.loading import state_of
 from velesio.http.media import MARKER
 from velesio.http.operations import Operation
-from velesio.http.settings import generation_settings
-from velesio.http.usage import FINGERPRINT
+from velesio.http.text.generation import generation_of
+from velesio.http.text.settings import generation_settings
+from velesio.http.text.usage import FINGERPRINT
 from velesio.http.wire import json_response
 from velesio.jobs import TextParams
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.http.conftest import events_of, sample
 from velesio.errors import BadRequest
-from velesio.http.logprobs import Probs, chat_probs_of, native_probs, openai_logprobs, probs_of
+from velesio.http.text.logprobs import Probs, chat_probs_of, native_probs, openai_logprobs, probs_of
 from velesio.http.wire import FLOAT_MAX, encode
 from velesio.jobs import TokenProbs
 

@@ -7,15 +7,15 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import ContextExceeded, Unsupported
-from velesio.http import llamacpp
 from velesio.http.fields import Fields, of, refuse
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
-from velesio.http.generation import GENERATION, SAMPLING, generation_of
-from velesio.http.grammar import grammar_of
-from velesio.http.llamacpp import Asked
-from velesio.http.logprobs import probs_of
+from velesio.http.llamacpp import completion
+from velesio.http.llamacpp.completion import Asked
 from velesio.http.operations import OF_EVERY_JOB, Operation
+from velesio.http.text.generation import GENERATION, SAMPLING, generation_of
+from velesio.http.text.grammar import grammar_of
+from velesio.http.text.logprobs import probs_of
 from velesio.http.wire import bad_field, convert, read_object
 from velesio.jobs import Infill
 
@@ -42,7 +42,7 @@ FIELDS: Fields = {
         input_extra='other files, `{"filename", "text"}`, for models that were trained with them',
         prompt="what the gap begins with",
     ),
-    **llamacpp.OWN,
+    **completion.OWN,
 }
 
 
@@ -66,15 +66,15 @@ def read(raw: Mapping[str, Any]) -> Asked:
         prompt=body.prompt,
         extra=tuple((extra.filename, extra.text) for extra in body.input_extra),
     )
-    return Asked(generation=generation, params=params, body=convert(raw, llamacpp.Body), openai="max_tokens" in raw)
+    return Asked(generation=generation, params=params, body=convert(raw, completion.Body), openai="max_tokens" in raw)
 
 
 async def infill(request: web.Request) -> web.StreamResponse:
     """`POST /infill`: as `/completion` answers."""
-    return await llamacpp.answer(request, read(await read_object(request, request.app[GATEWAY].server.max_body)))
+    return await completion.answer(request, read(await read_object(request, request.app[GATEWAY].server.max_body)))
 
 
-FORMS: Mapping[str, Form] = {"/infill": Form(read, llamacpp.write)}
+FORMS: Mapping[str, Form] = {"/infill": Form(read, completion.write)}
 """By path."""
 
 ROUTES = [web.post("/infill", infill)]

@@ -1,0 +1,1 @@
+"""Tests of llama.cpp server's API."""

@@ -1,0 +1,1 @@
+"""llama.cpp server's own API, and what LLMUnity asks beside it."""
