@@ -25,7 +25,8 @@ PROFILE = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-QUEUE = QueueSection(cap=12, tenant_cap=6, max_attempts=2, max_crashes=1, retry_delay_max=8.0, look_ahead=3, lease=60.0)
+QUEUE = QueueSection(cap=6, tenant_cap=3, max_attempts=2, max_crashes=1, retry_delay_max=8.0, look_ahead=3, lease=60.0)
+"""Caps that a history reaches."""
 
 TENANTS = {"a": 1.0, "b": 2.0, "c": 0.5}
 """Names and weights."""
@@ -66,7 +67,7 @@ class History:
         client.flushall()
         self.client = client
         self.driver = Driver(client, QUEUE)
-        self.model = ModelQueue(cap=12, tenant_cap=6, max_attempts=2, max_crashes=1, retry_max=8000, alone_wait=1000)
+        self.model = ModelQueue(cap=6, tenant_cap=3, max_attempts=2, max_crashes=1, retry_max=8000, alone_wait=1000)
         self.leases: list[tuple[str, Taken]] = []
         self.serial = 0
 
@@ -84,7 +85,8 @@ class History:
 
     def enqueue_again(self, pick: int, _: int) -> None:
         if self.model.jobs:
-            assert self.driver.enqueue(sorted(self.model.jobs)[pick % len(self.model.jobs)]) == "DUP"
+            job = self.model.jobs[sorted(self.model.jobs)[pick % len(self.model.jobs)]]
+            assert self.driver.enqueue(job.id) == self.model.enqueue(job, 0, self.driver.now)
 
     def take(self, pick: int, other: int) -> None:
         owner, room = ("w1", "w2")[pick % 2], 1 + other % 4
@@ -212,8 +214,8 @@ class History:
 
 
 H = History
-OFTEN = [H.enqueue, H.take, H.take, H.take, H.finish, H.leases_run_out, H.release, H.retry, H.time_passes]
-SELDOM = [H.enqueue_again, H.beat, H.cancel, H.sweep, H.answers_get_lost]
+OFTEN = [H.enqueue, H.enqueue, H.take, H.take, H.take, H.finish, H.leases_run_out, H.release, H.retry, H.time_passes]
+SELDOM = [H.enqueue_again, H.beat, H.cancel, H.cancel, H.sweep, H.answers_get_lost]
 steps = st.lists(
     st.tuples(st.sampled_from(OFTEN * 2 + SELDOM), st.integers(0, 255), st.integers(0, 255)), min_size=25, max_size=60
 )
