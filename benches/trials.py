@@ -180,8 +180,10 @@ def _reached(text: str, line: int, reach: dict[str, list[str]]) -> frozenset[str
     None stands for all tests, where nobody knows.
     """
     of_file = frozenset(test for tests in reach.values() for test in tests) - {""}
+    if not of_file:
+        return None
     of_line = frozenset(test for at in _statement(text, line) for test in reach.get(str(at), ()))
-    return (of_file if "" in of_line else of_line) if of_file else None
+    return of_file if "" in of_line else of_line
 
 
 def _statement(text: str, line: int) -> range:

@@ -95,18 +95,24 @@ def test_tests_say_what_becomes_of_a_change(tmp_path: Path) -> None:
 
             def test_nothing():
                 assert one.LEAST > 0
+
+            def test_script():
+                assert eval(open("one.lua").read().splitlines()[1]) == 4
         """)
     )
+    (tmp_path / "one.lua").write_text("-- 1 …\n2 * 2\n")
     (tmp_path / "conftest.py").write_text(
         "import hypothesis\nhypothesis.settings.register_profile('mutants', derandomize=True)\n"
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     before = (tmp_path / "one.py").read_text()
-    command = [sys.executable, "-m", "benches.trials", "--patience", "1", "one.py", "--", "test_one.py"]
+    command = [sys.executable, "-m", "benches.trials", "--patience", "1", "one.py", "one.lua", "--", "test_one.py"]
     paths = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{tmp_path}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     subprocess.run(command, cwd=tmp_path, check=True, env=paths, timeout=90)
     assert (tmp_path / "one.py").read_text() == before
-    states = json.loads((tmp_path / RESULTS).read_text())["one.py"]
+    results = json.loads((tmp_path / RESULTS).read_text())
+    assert results["one.lua"] == {"2:1: 2 → 3": "killed", "2:3: * → /": "killed", "2:5: 2 → 3": "killed"}
+    states = results["one.py"]
     assert states["1: LEAST = 1 → LEAST = 2"] == "survived"
     assert states["1: LEAST = 1 → LEAST = None"] == "killed"
     assert states["6: while found < count: → while found <= count:"] == "killed"
