@@ -64,20 +64,21 @@ NEVER_IN_BACKENDS = {"redis", "aiohttp", "aiohttp_jinja2", "prometheus_client", 
 
 HTTP = ROOT / "http"
 FAMILIES: dict[str, set[str]] = {
-    "admin": {"monitoring"},
+    "access": set(),
+    "admin": {"access", "monitoring"},
     "anthropic": {"text"},
-    "background": set(),
+    "background": {"access"},
     "earlier": {"ollama", "sdapi"},  # whose requests it reads at other addresses
-    "llamacpp": {"openai", "text"},  # its `/apply-template` reads OpenAI's chats
+    "llamacpp": {"access", "openai", "text"},  # its `/apply-template` reads OpenAI's chats
     "monitoring": set(),
-    "ollama": {"text"},
+    "ollama": {"access", "text"},
     "openai": {"text"},
-    "pages": set(),
-    "sdapi": {"background"},  # the agent scheduler's tasks
+    "pages": {"access"},
+    "sdapi": {"access", "background"},  # the agent scheduler's tasks
     "text": set(),
 }
 """The packages of http, and which others each may know."""
-SHARED = {"monitoring", "text"}
+SHARED = {"access", "monitoring", "text"}
 SEVERAL = {"app", "embeddings", "forms", "middleware", "models", "reference_pages", "status"}
 
 

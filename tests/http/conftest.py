@@ -20,9 +20,9 @@ from prometheus_client import REGISTRY
 from tests import echoing
 from velesio.backends.base import ModelSpec
 from velesio.config import AccessSection, KeySection, LimitsSection, ServerSection
+from velesio.http.access.keys import KeyRing
 from velesio.http.app import Gateway, runner
 from velesio.http.gateway import GATEWAY
-from velesio.http.keys import KeyRing
 from velesio.http.wire import encode
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue

@@ -11,9 +11,9 @@ from tests.http.conftest import SPECS, Site, StartSite, counted, until
 from velesio.backends.base import ModelCard, ModelSpec
 from velesio.config import ServerSection
 from velesio.errors import Forbidden, JobCancelled, ModelNotFound, NoWorker, VelesioError, WorkerLost
-from velesio.http.costs import cost_of
+from velesio.http.access.costs import cost_of
+from velesio.http.access.keys import LOCAL, Credential
 from velesio.http.dispatch import Answers, choose_model, error_of, unknown_model
-from velesio.http.keys import LOCAL, Credential
 from velesio.jobs import (
     Cancelled,
     Capability,

@@ -11,7 +11,7 @@ import structlog
 from tests.http.conftest import Site, StartSite, counted
 from velesio import logs
 from velesio.config import KeySection, ServerSection
-from velesio.http.visitors import is_local
+from velesio.http.access.visitors import is_local
 
 KEYS = (
     KeySection(name="game", token="key-of-the-game", tenant="studio"),

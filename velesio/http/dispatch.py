@@ -23,8 +23,11 @@ from velesio.errors import (
     VelesioError,
     from_code,
 )
-from velesio.http import media, priorities, scopes
-from velesio.http.costs import cost_of
+from velesio.http import media
+from velesio.http.access import priorities, scopes
+from velesio.http.access.costs import cost_of
+from velesio.http.access.keys import Credential
+from velesio.http.access.limits import ADMISSION, Admission
 from velesio.http.gateway import (
     ARRIVED,
     CREDENTIAL,
@@ -38,8 +41,6 @@ from velesio.http.gateway import (
     Memory,
     port_name,
 )
-from velesio.http.keys import Credential
-from velesio.http.limits import ADMISSION, Admission
 from velesio.http.recording import recorded
 from velesio.jobs import (
     Aside,

@@ -9,11 +9,11 @@ from aiohttp import web
 
 from velesio.config import DownloadSection, FetchSection, SdapiSection, ServerSection, SessionSection, WebhookSection
 from velesio.errors import KeyRevoked, ShuttingDown, VelesioError
-from velesio.http.keys import Credential, KeyRing
+from velesio.http.access.keys import Credential, KeyRing
+from velesio.http.access.visitors import networks
 from velesio.http.monitoring.broker import BrokerMetrics
 from velesio.http.monitoring.lookout import Lookout
 from velesio.http.monitoring.pace import Pace
-from velesio.http.visitors import networks
 from velesio.jobs import Result
 from velesio.queue.broker import Broker
 from velesio.queue.client import JobQueue

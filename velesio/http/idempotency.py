@@ -15,9 +15,9 @@ from aiohttp import web
 
 from velesio.errors import BadRequest, Conflict, WorkerLost
 from velesio.http import dispatch
+from velesio.http.access.limits import ADMISSION, Admission
 from velesio.http.dispatch import Answers
 from velesio.http.gateway import ARRIVED, BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, TALK, Gateway
-from velesio.http.limits import ADMISSION, Admission
 from velesio.http.origin import Origin
 from velesio.http.recording import recorded
 from velesio.jobs import Delta, Event, Job

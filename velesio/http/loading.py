@@ -5,7 +5,7 @@ import time
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.http import scopes
+from velesio.http.access import scopes
 from velesio.http.gateway import GATEWAY
 from velesio.queue import wishes
 from velesio.states import ModelState, overall

@@ -11,7 +11,11 @@ from aiohttp.typedefs import Handler
 
 from velesio import logs, metrics, tracing
 from velesio.errors import BadRequest, BodyTooLarge, NotFound, TooManyKeys, Unauthorized, VelesioError
-from velesio.http import cors, limits, openapi, scopes, status
+from velesio.http import openapi, status
+from velesio.http.access import cors, limits, scopes
+from velesio.http.access.keys import LOCAL, Credential
+from velesio.http.access.safeguards import guard
+from velesio.http.access.visitors import VISITOR, check_host, greet
 from velesio.http.anthropic import models as anthropic_models
 from velesio.http.families import A1111, ANTHROPIC, NATIVE, OPENAI, Family, family_of, headers_of, unexpected
 from velesio.http.gateway import (
@@ -27,13 +31,10 @@ from velesio.http.gateway import (
     TRACE,
     port_name,
 )
-from velesio.http.keys import LOCAL, Credential
 from velesio.http.pages import assets, sign_in
 from velesio.http.pages import docs as docs_pages
 from velesio.http.pages import site as pages
 from velesio.http.recording import outlive
-from velesio.http.safeguards import guard
-from velesio.http.visitors import VISITOR, check_host, greet
 from velesio.http.wire import json_response
 
 log = structlog.get_logger("velesio.http")

@@ -10,11 +10,11 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.errors import VelesioError
+from velesio.http.access.scopes import ANY, scope_of
 from velesio.http.families import Family, family_of
 from velesio.http.fields import Field
 from velesio.http.operations import Operation
 from velesio.http.reference import Page
-from velesio.http.scopes import ANY, scope_of
 from velesio.http.wire import encode
 
 Schema = dict[str, Any]

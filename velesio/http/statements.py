@@ -9,9 +9,9 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import BadRequest, Forbidden, Unavailable
+from velesio.http.access.scopes import ADMIN
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
-from velesio.http.scopes import ADMIN
 from velesio.http.wire import json_response
 from velesio.queue import accounts
 from velesio.queue.accounts import Period, Row

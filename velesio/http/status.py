@@ -6,11 +6,11 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.errors import ModelLoading, Unavailable
-from velesio.http import scopes
+from velesio.http.access import scopes
+from velesio.http.access.keys import LOCAL, Credential
 from velesio.http.earlier import facts as earlier
 from velesio.http.families import NATIVE, headers_of
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, LOADING, NO_MODEL, port_name
-from velesio.http.keys import LOCAL, Credential
 from velesio.http.llamacpp import metrics as llamacpp_metrics
 from velesio.http.monitoring import prometheus as monitoring
 from velesio.http.operations import OF_EVERY_ROUTE, Operation

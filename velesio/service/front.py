@@ -6,9 +6,10 @@ import structlog
 from aiohttp import web
 
 from velesio import __version__
-from velesio.http import app, first_key, listening
+from velesio.http import app, listening
+from velesio.http.access import first_key
+from velesio.http.access.keys import KeyRing
 from velesio.http.gateway import Gateway
-from velesio.http.keys import KeyRing
 from velesio.http.monitoring import prometheus as monitoring
 from velesio.queue.client import JobQueue
 from velesio.queue.credentials import pepper_of

@@ -8,11 +8,11 @@ from aiohttp import web
 
 from velesio.errors import Unavailable, VelesioError
 from velesio.http import sse
+from velesio.http.access.scopes import ADMIN
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.monitoring.lookout import event
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.relay import Relay
-from velesio.http.scopes import ADMIN
 from velesio.http.wire import json_response
 from velesio.queue.overview import look
 from velesio.queue.series import SPANS, STEP, Point, Times, point

@@ -24,17 +24,18 @@ from velesio.errors import (
     TooMany,
     Unsupported,
 )
-from velesio.http import media, priorities, sse
+from velesio.http import media, sse
+from velesio.http.access import priorities
+from velesio.http.access.costs import cost_of
+from velesio.http.access.limits import Admission, again
 from velesio.http.background.announcing import announced
 from velesio.http.background.descriptions import describe, described, queued, word
 from velesio.http.background.replay import Frames
-from velesio.http.costs import cost_of
 from velesio.http.dispatch import error_of, find_model, scaled
 from velesio.http.fields import Fields, of
 from velesio.http.forms import FORMS, answer_of, form_of, settled
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of
-from velesio.http.limits import Admission, again
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.relay import Relay

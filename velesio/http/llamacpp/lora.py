@@ -8,7 +8,7 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import Unsupported
-from velesio.http import scopes
+from velesio.http.access import scopes
 from velesio.http.dispatch import find_model
 from velesio.http.fields import of
 from velesio.http.gateway import GATEWAY, SCALES

@@ -8,12 +8,13 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import BadRequest, ModelNotFound, NoWorker, Unsupported, VelesioError
-from velesio.http import scopes, sse
+from velesio.http import sse
+from velesio.http.access import scopes
+from velesio.http.access.keys import Credential
 from velesio.http.dispatch import choose_model, visible_cards
 from velesio.http.families import NATIVE
 from velesio.http.fields import Fields, given
 from velesio.http.gateway import CREDENTIAL, GATEWAY
-from velesio.http.keys import Credential
 from velesio.http.models import FACTS, status
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.relay import Relay

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import Unavailable, Unsupported
-from velesio.http import scopes
+from velesio.http.access import scopes
 from velesio.http.dispatch import ask, find_model
 from velesio.http.fields import of
 from velesio.http.gateway import BODY, GATEWAY

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import BadRequest
-from velesio.http import scopes
+from velesio.http.access import scopes
 from velesio.http.embeddings import floats
 from velesio.http.form import Form
 from velesio.http.ollama.answers import Writer

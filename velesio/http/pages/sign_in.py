@@ -16,9 +16,9 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from velesio.errors import BadRequest, Forbidden, Unauthorized
+from velesio.http.access.keys import presented
+from velesio.http.access.visitors import VISITOR
 from velesio.http.gateway import GATEWAY
-from velesio.http.keys import presented
-from velesio.http.visitors import VISITOR
 from velesio.http.wire import read_bytes
 
 COOKIE = "velesio_session"

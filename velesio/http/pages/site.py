@@ -14,12 +14,12 @@ from aiohttp import web
 
 from velesio import __version__
 from velesio.errors import TooManyKeys, Unauthorized, VelesioError
+from velesio.http.access.scopes import ADMIN, require
 from velesio.http.clients import Client, client_of
 from velesio.http.dispatch import visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.pages import sign_in
 from velesio.http.pages.assets import ASSETS, takes_gzip
-from velesio.http.scopes import ADMIN, require
 from velesio.http.status import described
 from velesio.http.wire import encode, json_response
 

@@ -10,13 +10,13 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import Conflict, JobCancelled, Unprocessable, Unsupported, VelesioError
+from velesio.http.access.limits import ADMISSION, Admission
 from velesio.http.dispatch import Answers, checked, find_model, jobs_of, visible_cards
 from velesio.http.fetching import drawn_slots
 from velesio.http.fields import Fields
 from velesio.http.form import Form
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID
 from velesio.http.idempotency import answers_to
-from velesio.http.limits import ADMISSION, Admission
 from velesio.http.operations import OF_EVERY_JOB, Group, Operation
 from velesio.http.origin import Origin
 from velesio.http.sdapi import answers as sdapi_answers

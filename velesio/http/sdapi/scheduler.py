@@ -6,12 +6,12 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from velesio.errors import Conflict, JobCancelled, JobNotFound, JobUnfinished, NoWorker, Unprocessable, Unsupported
+from velesio.http.access.limits import again
 from velesio.http.background import jobs as background
 from velesio.http.dispatch import error_of
 from velesio.http.fields import Fields, given
 from velesio.http.forms import FORMS
 from velesio.http.gateway import CREDENTIAL, GATEWAY, JOB_ID
-from velesio.http.limits import again
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.origin import Origin
 from velesio.http.sdapi.drawing import ERRORS, body_of

@@ -6,8 +6,8 @@ from typing import Any
 from aiohttp import web
 
 from velesio.errors import VelesioError
+from velesio.http.access.limits import ADMISSION, Admission
 from velesio.http.dispatch import answers_to, checked, jobs_of
-from velesio.http.limits import ADMISSION, Admission
 from velesio.http.sdapi.answers import Drawn, Sheets
 from velesio.http.sdapi.plots import Table
 from velesio.jobs import ImageResult, Sheet

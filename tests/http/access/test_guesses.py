@@ -7,7 +7,7 @@ import pytest
 from tests.http.conftest import Site, StartSite
 from velesio.config import AccessSection, KeySection, ServerSection
 from velesio.errors import TooManyKeys
-from velesio.http.guesses import Guesses, holder_of
+from velesio.http.access.guesses import Guesses, holder_of
 
 
 class Clock:
@@ -82,8 +82,8 @@ def test_an_ipv6_address_is_as_good_as_its_subnet(address: str, holder: str) -> 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes from however many addresses."""
-    monkeypatch.setattr("velesio.http.guesses._ADDRESSES", 10)
-    monkeypatch.setattr("velesio.http.guesses._KEYS", 20)
+    monkeypatch.setattr("velesio.http.access.guesses._ADDRESSES", 10)
+    monkeypatch.setattr("velesio.http.access.guesses._KEYS", 20)
     guesses = Guesses(2, Clock())
     for number in range(100):
         tried(guesses, f"192.0.2.{number}", "a")

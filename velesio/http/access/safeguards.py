@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from velesio.http.visitors import VISITOR
+from velesio.http.access.visitors import VISITOR
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -14,7 +14,7 @@ import structlog
 
 from velesio.config import AccessSection, KeySection, Limits, LimitsSection, Scope, Urgency
 from velesio.errors import ConfigError, Forbidden, KeyRevoked, Unauthorized, VelesioError
-from velesio.http.guesses import Guesses
+from velesio.http.access.guesses import Guesses
 from velesio.queue.credentials import KeyRecord, digest, parse
 from velesio.queue.tenants import Tenant
 

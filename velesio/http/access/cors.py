@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from velesio.errors import Forbidden
-from velesio.http import scopes
+from velesio.http.access import scopes
 from velesio.http.gateway import GATEWAY, LLAMACPP, port_name
 
 LOCALHOST = "localhost"

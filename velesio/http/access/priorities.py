@@ -4,8 +4,8 @@ from aiohttp import web
 
 from velesio.config import Urgency
 from velesio.errors import BadRequest, Forbidden
+from velesio.http.access.keys import Credential
 from velesio.http.gateway import CREDENTIAL
-from velesio.http.keys import Credential
 from velesio.jobs import Priority
 
 HEADER = "X-Velesio-Priority"

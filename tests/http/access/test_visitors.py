@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 from tests.http.conftest import StartSite
 from velesio.config import KeySection, ServerSection
 from velesio.errors import Forbidden
-from velesio.http.visitors import Visitor, check_host, visitor_of
+from velesio.http.access.visitors import Visitor, check_host, visitor_of
 
 TRUSTED = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("fd00::/8"))
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from velesio.http import first_key
+from velesio.http.access import first_key
 from velesio.queue.credentials import Credentials
 
 

@@ -8,8 +8,8 @@ import functools
 from aiohttp import web
 
 from velesio.errors import Forbidden
+from velesio.http.access.keys import Credential
 from velesio.http.gateway import CREDENTIAL, GATEWAY
-from velesio.http.keys import Credential
 from velesio.jobs import Capability
 
 ANY, TEXT, IMAGES, ADMIN = "", "text", "images", "admin"

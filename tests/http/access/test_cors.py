@@ -4,7 +4,7 @@ import pytest
 
 from tests.http.conftest import Answer, Site, StartSite
 from velesio.config import KeySection, ServerSection
-from velesio.http.cors import allows
+from velesio.http.access.cors import allows
 
 PAGE = "https://game.example:8443"
 

@@ -8,8 +8,8 @@ from tests.http.conftest import Answer, Site, StartSite, until
 from velesio.backends.base import ModelSpec
 from velesio.config import AccessSection, KeySection, Scope
 from velesio.errors import Forbidden
-from velesio.http import scopes
-from velesio.http.keys import LOCAL, Credential, KeyRing
+from velesio.http.access import scopes
+from velesio.http.access.keys import LOCAL, Credential, KeyRing
 from velesio.queue.credentials import Credentials, KeyRecord
 
 KEYS = [

@@ -5,8 +5,8 @@ import pytest
 from tests.http.conftest import StartSite
 from velesio.config import KeySection, Urgency
 from velesio.errors import BadRequest, Forbidden
-from velesio.http.keys import LOCAL, Credential
-from velesio.http.priorities import HEADER, allowed, read
+from velesio.http.access.keys import LOCAL, Credential
+from velesio.http.access.priorities import HEADER, allowed, read
 from velesio.jobs import JobState, Priority
 from velesio.queue.client import JobQueue
 

@@ -8,7 +8,7 @@ import pytest
 
 from velesio.config import KeySection
 from velesio.errors import ConfigError, Unauthorized
-from velesio.http.keys import LOCAL, Credential, KeyRing, presented
+from velesio.http.access.keys import LOCAL, Credential, KeyRing, presented
 
 
 def basic(text: str) -> str:

@@ -11,7 +11,7 @@ from tests.http.conftest import Site, StartSite, until
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection
 from velesio.errors import KeyRevoked
-from velesio.http.keys import KeyRing
+from velesio.http.access.keys import KeyRing
 from velesio.queue.credentials import Credentials, KeyRecord, Policy, Secret, digest, new_token, parse
 from velesio.queue.tenants import Tenants
 

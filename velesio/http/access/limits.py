@@ -9,9 +9,9 @@ from aiohttp import web
 
 from velesio.config import Limits
 from velesio.errors import BrokerUnavailable, VelesioError
-from velesio.http.costs import tokens_of
+from velesio.http.access.costs import tokens_of
+from velesio.http.access.keys import LOCAL, Credential
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LINES, Gateway
-from velesio.http.keys import LOCAL, Credential
 from velesio.jobs import Image, ImageAside, Job, Params
 from velesio.queue.client import JobRecord, Ticket
 from velesio.queue.limits import WINDOWS, Line, RateLimited, Subject, Terms

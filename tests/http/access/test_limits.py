@@ -13,7 +13,7 @@ import pytest
 from tests.http.conftest import Site, StartSite, until
 from velesio.backends.base import ModelSpec
 from velesio.config import KeySection, Limits, LimitsSection, QueueSection, RedisSection
-from velesio.http.limits import estimates, headers_of
+from velesio.http.access.limits import estimates, headers_of
 from velesio.jobs import Completion, Image, Job
 from velesio.queue.broker import Broker
 from velesio.queue.limits import Line, Subject
