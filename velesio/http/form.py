@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from velesio.http.dispatch import checked, find_model, jobs_of
+from velesio.http.dispatch import checked, jobs_of
+from velesio.http.finding import find_model
 from velesio.http.gateway import GATEWAY
 from velesio.http.idempotency import answers_to
 from velesio.http.wire import json_response, read_object

@@ -8,8 +8,8 @@ from aiohttp import web
 from velesio.backends.base import ModelCard
 from velesio.errors import ModelNotFound
 from velesio.http.anthropic import models as anthropic_models
-from velesio.http.dispatch import unknown_model, visible_cards
 from velesio.http.earlier import facts as earlier
+from velesio.http.finding import unknown_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.operations import OF_EVERY_ROUTE, Operation
 from velesio.http.wire import json_response

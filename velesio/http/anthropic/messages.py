@@ -10,7 +10,8 @@ from velesio.errors import ContextExceeded, Unsupported
 from velesio.http import sse, talks
 from velesio.http.anthropic.answers import Frames, Writer
 from velesio.http.anthropic.requests import FIELDS, Asked, read
-from velesio.http.dispatch import ask, find_model, jobs_of
+from velesio.http.dispatch import ask, jobs_of
+from velesio.http.finding import find_model
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
 from velesio.http.idempotency import answers_to

@@ -31,8 +31,9 @@ from velesio.http.access.limits import Admission, again
 from velesio.http.background.announcing import announced
 from velesio.http.background.descriptions import describe, described, queued, word
 from velesio.http.background.replay import Frames
-from velesio.http.dispatch import error_of, find_model, scaled
+from velesio.http.dispatch import error_of, scaled
 from velesio.http.fields import Fields, of
+from velesio.http.finding import find_model
 from velesio.http.forms import FORMS, answer_of, form_of, settled
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID, QUEUED, REPLAYED, Gateway
 from velesio.http.idempotency import enqueue, key_of

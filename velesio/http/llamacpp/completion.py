@@ -8,9 +8,10 @@ from aiohttp import web
 
 from velesio.errors import ContextExceeded, VelesioError
 from velesio.http import sse
-from velesio.http.dispatch import find_model, jobs_of, scaled
+from velesio.http.dispatch import jobs_of, scaled
 from velesio.http.families import NATIVE
 from velesio.http.fields import Fields, of, passed, refuse, refused
+from velesio.http.finding import find_model
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
 from velesio.http.idempotency import answers_to

@@ -9,8 +9,8 @@ from aiohttp import web
 from velesio.backends.base import ModelCard
 from velesio.errors import Unsupported
 from velesio.http.access import scopes
-from velesio.http.dispatch import find_model
 from velesio.http.fields import of
+from velesio.http.finding import find_model
 from velesio.http.gateway import GATEWAY, SCALES
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import bad_field, json_response, read_list

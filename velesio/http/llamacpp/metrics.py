@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from aiohttp import web
 
-from velesio.http.dispatch import find_model, visible_cards
+from velesio.http.finding import find_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY, LLAMACPP, port_name
 from velesio.queue.client import QueueStatus
 from velesio.states import Counts, total

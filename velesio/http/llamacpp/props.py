@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from velesio.backends.base import ModelCard
-from velesio.http.dispatch import find_model, visible_cards
+from velesio.http.finding import find_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.loading import state_of
 from velesio.http.media import MARKER

@@ -11,9 +11,9 @@ from velesio.errors import BadRequest, ModelNotFound, NoWorker, Unsupported, Vel
 from velesio.http import sse
 from velesio.http.access import scopes
 from velesio.http.access.keys import Credential
-from velesio.http.dispatch import choose_model, visible_cards
 from velesio.http.families import NATIVE
 from velesio.http.fields import Fields, given
+from velesio.http.finding import choose_model, visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.models import FACTS, status
 from velesio.http.operations import OF_EVERY_ROUTE, Operation

@@ -8,8 +8,9 @@ from aiohttp import web
 
 from velesio.errors import Unavailable, Unsupported
 from velesio.http.access import scopes
-from velesio.http.dispatch import ask, find_model
+from velesio.http.dispatch import ask
 from velesio.http.fields import of
+from velesio.http.finding import find_model
 from velesio.http.gateway import BODY, GATEWAY
 from velesio.http.operations import OF_EVERY_JOB, Operation
 from velesio.http.wire import INT_MAX, bad_field, convert, json_response, number_in, parse_object, read_bytes, within

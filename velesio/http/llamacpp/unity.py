@@ -9,8 +9,8 @@ from aiohttp import web
 
 from velesio.errors import ModelNotFound, NoWorker, Unsupported
 from velesio.http.clients import wants_one_embedding
-from velesio.http.dispatch import find_model
 from velesio.http.fields import given, of
+from velesio.http.finding import find_model
 from velesio.http.gateway import BODY, GATEWAY
 from velesio.http.llamacpp import lora, slots
 from velesio.http.operations import OF_EVERY_JOB, OF_EVERY_ROUTE, Operation

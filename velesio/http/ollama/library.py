@@ -8,8 +8,8 @@ from aiohttp import web
 from velesio import __version__
 from velesio.backends.base import ModelCard
 from velesio.errors import BadRequest, ModelNotFound, NotFound, Unsupported
-from velesio.http.dispatch import find_model, visible_cards
 from velesio.http.fields import Fields, given, passed
+from velesio.http.finding import find_model, visible_cards
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY
 from velesio.http.loading import state_of
 from velesio.http.ollama.answers import lines_response

@@ -7,8 +7,9 @@ from aiohttp import web
 
 from velesio.errors import VelesioError
 from velesio.http import sse
-from velesio.http.dispatch import find_model, jobs_of
+from velesio.http.dispatch import jobs_of
 from velesio.http.families import OPENAI
+from velesio.http.finding import find_model
 from velesio.http.idempotency import answers_to
 from velesio.http.text.generation import Generation
 from velesio.http.text.usage import FINGERPRINT, timings_of, usage_of

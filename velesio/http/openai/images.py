@@ -7,8 +7,9 @@ from aiohttp import web
 
 from velesio.errors import Unsupported, VelesioError
 from velesio.http import sse
-from velesio.http.dispatch import checked, find_model, jobs_of
+from velesio.http.dispatch import checked, jobs_of
 from velesio.http.fields import Fields
+from velesio.http.finding import find_model
 from velesio.http.form import Form
 from velesio.http.gateway import GATEWAY
 from velesio.http.idempotency import answers_to

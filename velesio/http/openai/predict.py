@@ -7,8 +7,9 @@ import msgspec
 from aiohttp import web
 
 from velesio.errors import BadRequest, ContextExceeded
-from velesio.http.dispatch import find_model, jobs_of
+from velesio.http.dispatch import jobs_of
 from velesio.http.fields import of
+from velesio.http.finding import find_model
 from velesio.http.gateway import GATEWAY
 from velesio.http.idempotency import answers_to
 from velesio.http.openai import chat

@@ -16,7 +16,7 @@ from velesio import __version__
 from velesio.errors import TooManyKeys, Unauthorized, VelesioError
 from velesio.http.access.scopes import ADMIN, require
 from velesio.http.clients import Client, client_of
-from velesio.http.dispatch import visible_cards
+from velesio.http.finding import visible_cards
 from velesio.http.gateway import CREDENTIAL, GATEWAY
 from velesio.http.pages import sign_in
 from velesio.http.pages.assets import ASSETS, takes_gzip

@@ -11,9 +11,10 @@ from aiohttp import web
 from velesio.backends.base import ModelCard
 from velesio.errors import Conflict, JobCancelled, Unprocessable, Unsupported, VelesioError
 from velesio.http.access.limits import ADMISSION, Admission
-from velesio.http.dispatch import Answers, checked, find_model, jobs_of, visible_cards
+from velesio.http.dispatch import Answers, checked, jobs_of
 from velesio.http.fetching import drawn_slots
 from velesio.http.fields import Fields
+from velesio.http.finding import find_model, visible_cards
 from velesio.http.form import Form
 from velesio.http.gateway import BODY, CREDENTIAL, GATEWAY, JOB_ID
 from velesio.http.idempotency import answers_to

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from velesio.backends.base import ModelCard
 from velesio.errors import Unprocessable, Unsupported, VelesioError
-from velesio.http.dispatch import checked, find_model, jobs_of
+from velesio.http.dispatch import checked, jobs_of
 from velesio.http.fields import Field, Fields, given, refuse
+from velesio.http.finding import find_model
 from velesio.http.form import Form
 from velesio.http.gateway import JOB_ID
 from velesio.http.idempotency import answers_to
