@@ -13,7 +13,7 @@ from velesio.errors import BrokerUnavailable, Conflict, KeyReused, QueueFull, Te
 from velesio.jobs import Cancelled, Failed, Job, JobState, Priority
 from velesio.queue import blobs, wire
 from velesio.queue.broker import Broker
-from velesio.queue.client import JobQueue, Place, _refusal
+from velesio.queue.client import JobQueue, Place, _known, _refusal
 from velesio.queue.limits import RateLimited, Subject, Terms
 
 
@@ -24,6 +24,7 @@ async def test_a_ticket_tells_the_place(broker) -> None:
     assert (await queue.enqueue(first)).position == 0
     ticket = await queue.enqueue(second)
     assert (ticket.id, ticket.position, ticket.duplicate) == (second.id, 1, False)
+    assert [await queue.place(job.id) for job in (first, second)] == [Place(0), Place(1)]
     assert (await queue.enqueue(second)).duplicate
     for job in (first, second):
         await queue.cancel(job.id)
@@ -355,15 +356,21 @@ async def test_recent_lists_by_state(broker) -> None:
         await queue.enqueue(job)
     assert [record.id for record in await queue.recent(JobState.QUEUED)] == [job.id for job in jobs]
     assert [record.id for record in await queue.recent(JobState.QUEUED, 2)] == [job.id for job in jobs[:2]]
+    await queue.enqueue(last := text(), delay=90)
     await queue.enqueue(later := text(), delay=60)
-    assert [record.id for record in await queue.recent(JobState.SCHEDULED)] == [later.id]
+    assert [record.id for record in await queue.recent(JobState.SCHEDULED)] == [later.id, last.id]
+    assert [record.id for record in await queue.recent(JobState.SCHEDULED, 2)] == [later.id, last.id]
+    assert [record.id for record in await queue.recent(JobState.SCHEDULED, 1)] == [later.id]
+    await queue.cancel(last.id)
     await queue.cancel(later.id)
     async with working(broker) as worker:
         leases = [await worker.one(), await worker.one()]
         assert [record.id for record in await queue.recent(JobState.RUNNING)] == [lease.job.id for lease in leases]
     for job in jobs[:2]:
         await queue.cancel(job.id)
-    assert [record.id for record in await queue.recent(JobState.CANCELLED)] == [jobs[1].id, jobs[0].id, later.id]
+    assert [record.id for record in await queue.recent(JobState.CANCELLED)] == [
+        *(job.id for job in (jobs[1], jobs[0], later, last))
+    ]
     assert [record.id for record in await queue.recent(JobState.CANCELLED, 1)] == [jobs[1].id]
     await queue.cancel(jobs[2].id)
 
@@ -394,6 +401,40 @@ async def test_a_job_queued_again_has_its_time_again(broker) -> None:
         assert again.deadline - again.enqueued == pytest.approx(5000, abs=1)
         assert (again.attempts, again.started, again.ended, again.result) == (0, 0, 0, None)
         await worker.leases.settle(await worker.one(), done())
+
+
+async def test_queued_again_a_job_is_charged_again(broker) -> None:
+    """On the terms that come with it: a limit that is used up refuses, and says so; else each limit is told. The
+    record counts the leases that are void by now."""
+    queue = JobQueue(broker)
+    await queue.enqueue(job := text())
+    async with working(broker) as worker:
+        await worker.leases.settle(await worker.one(), Failed("job_failed", "x"))
+    terms = Terms(
+        subjects=(Subject("key", "k", Limits(requests=2)), Subject("model", "m", Limits(tokens=100))),
+        own={"r": 1, "t": 60},
+        whole={"r": 1, "t": 60},
+        slot="s",
+    )
+    ticket = await queue.requeue(job.id, terms)
+    assert [(line.subject, line.model, line.limit, line.left) for line in ticket.lines] == [
+        ("key", "", "requests", 1),
+        ("model", "m", "tokens", 40),
+    ]
+    record = await queue.record(job.id)
+    assert (record.leases, record.attempts, record.life) == (1, 0, 1)
+    async with working(broker) as worker:
+        await worker.leases.settle(await worker.one(), Failed("job_failed", "x"))
+    spent = msgspec.structs.replace(terms, subjects=(Subject("key", "k", Limits(requests=1)),))
+    with pytest.raises(RateLimited) as limited:
+        await queue.requeue(job.id, spent)
+    assert [(line.limit, line.left) for line in limited.value.lines] == [("requests", 0)]
+    assert (await queue.record(job.id)).state is JobState.FAILED
+
+
+def test_waits_are_told_in_tenths() -> None:
+    """Of a second, from 0 on; what is not known is nothing."""
+    assert [_known(seconds) for seconds in (-0.001, 0, 1.26)] == [None, 0, 1.3]
 
 
 async def test_a_dead_letter_can_be_queued_again(broker) -> None:

@@ -160,7 +160,7 @@ class History:
         assert self.driver.cancel(job) == self.model.cancel(job)
 
     def time_passes(self, pick: int, _: int) -> None:
-        self.driver.now += (100, 1100, 4000)[pick % 3]
+        self.driver.now += (100, 1000, 4000)[pick % 3]
 
     def sweep(self, _: int, __: int) -> None:
         self.model.sweep(self.driver.now)

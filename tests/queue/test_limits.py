@@ -1,5 +1,6 @@
 """Limits: the scripts against the few lines that they must amount to, and what a gateway is told."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.queue.driver import Driver, Taken
 from tests.queue.meters import STEPS, Meters
 from velesio.config import Limits, QueueSection
-from velesio.queue.limits import LETTERS, RateLimited, Spent, Subject, Terms, read_lines
+from velesio.queue.limits import LETTERS, WINDOWS, Line, RateLimited, Spent, Subject, Terms, read_lines
 
 LETTER = st.sampled_from(sorted(LETTERS.values()))
 AMOUNTS = st.dictionaries(st.sampled_from(["t", "i", "g"]), st.integers(1, 6), max_size=3)
@@ -172,6 +173,35 @@ def test_the_worst_limit_is_told() -> None:
     assert (error.status, error.code, error.retry_after) == (429, "rate_limited", 61.5)
     assert error.message == "this key may use 2.5 seconds of engines' time a day; try again in 62 s"
     assert error.details == {"limit": {"of": "key", "name": "gpu_seconds", "allowed": 2.5}}
+
+
+def test_each_limit_is_told_in_words() -> None:
+    """Whose it is, how much, and the window in which it counts; no two are told alike."""
+    windows = {60: "a minute", 86400: "a day", 30 * 86400: "in 30 days", None: "at a time"}
+    told = {}
+    for name in LETTERS:
+        line = Line(subject="tenant", limit=name, allowed=7.0, left=0.0, reset=3.0, wait=2.5)
+        told[name] = RateLimited([line]).message
+        assert re.fullmatch(
+            f"this tenant may use 7 [a-z' ]+ {windows[WINDOWS.get(name)]}; try again in 3 s", told[name]
+        )
+        kind = {"gpu_seconds": "seconds of engines' time", "images": "pictures", "concurrent": "requests"}
+        what = name.removeprefix("month_")
+        assert f" 7 {kind.get(what, what)} " in told[name]
+    assert len(set(told.values())) == len(LETTERS)
+
+
+def test_a_models_limit_names_the_model() -> None:
+    """One request may draw with several; other subjects are named by their kind."""
+    [line] = read_lines([Subject("model", "m", Limits(images=5))], [(1, b"i", 5, 0, 9000, 2000)])
+    assert (line.subject, line.model) == ("model", "m")
+    assert RateLimited([line]).message == "the model 'm' may use 5 pictures a day; try again in 2 s"
+
+
+def test_terms_are_of_one_job_unless_they_say_more() -> None:
+    """A request of one job, charged by it alone."""
+    packed = msgspec.msgpack.decode(Terms(subjects=(Subject("key", "k", Limits(requests=5)),), slot="s").packed())
+    assert packed == {"s": [["k:k", {"r": 5}]], "e": {}, "n": 1, "id": "s", "a": {}}
 
 
 def test_a_request_of_several_jobs_is_one(driver: Driver) -> None:
