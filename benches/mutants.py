@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Tries the mutants of the named modules and prints what became of them; 1 if fewer than `--least` % died."""
     parser = argparse.ArgumentParser(prog="scripts/mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which modules, of {', '.join(TARGETS)} (all)")
-    parser.add_argument("--again", action="store_true", help="only those that were not killed last time")
+    parser.add_argument("--again", action="store_true", help="only those that survived last time")
     parser.add_argument("--rest", action="store_true", help="only those that were not looked at yet")
     parser.add_argument("--sample", metavar="N", help="only so many of each module, drawn at random, always the same")
     parser.add_argument("--show", action="store_true", help="run nothing; show what was left last time")

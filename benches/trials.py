@@ -109,7 +109,7 @@ class Watch:
 def main() -> int:
     """1 if the tests fail without any change."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--again", action="store_true", help="only those that were not killed last time")
+    parser.add_argument("--again", action="store_true", help="only those that survived last time")
     parser.add_argument("--rest", action="store_true", help="only those that were not looked at yet")
     parser.add_argument("--sample", type=int, metavar="N", help="only so many, drawn at random, always the same")
     parser.add_argument("--patience", type=float, default=PATIENCE)
@@ -136,15 +136,13 @@ def main() -> int:
 
 def _candidates(chosen: argparse.Namespace, results: dict[str, dict[str, str]]) -> list[tuple[str, Mutant]]:
     """The mutants that are to be looked at. Brings the names in `results` up to date."""
+    wanted = {state for state, asked in (("survived", chosen.again), ("not checked", chosen.rest)) if asked}
     found = []
     for path in chosen.files:
-        before = results.get(path, {}) if chosen.again or chosen.rest else {}
+        before = results.get(path, {}) if wanted else {}
         of_file = mutants(path, Path(path).read_text(encoding="utf-8"))
         results[path] = {mutant.name: before.get(mutant.name, "not checked") for mutant in of_file}
-        for mutant in of_file:
-            state = results[path][mutant.name]
-            if state == "not checked" or (state not in DEAD and not chosen.rest):
-                found.append((path, mutant))
+        found += [(path, mutant) for mutant in of_file if not wanted or results[path][mutant.name] in wanted]
     if chosen.sample is not None and chosen.sample < len(found):
         drawn = set(random.Random(0).sample(range(len(found)), chosen.sample))
         found = [each for index, each in enumerate(found) if index in drawn]
