@@ -51,7 +51,7 @@ TARGETS = {
     "prompt": Target(_under("velesio/backends/diffusion", "prompt"), _under("tests/backends/diffusion", "test_prompt")),
     "lua": Target(
         tuple(f"velesio/queue/lua/{name}.lua" for name in ("take", "enqueue")),
-        _under("tests/queue", "test_scripts", "test_histories", "test_limits"),
+        _under("tests/queue", "test_scripts", "test_histories", "test_limits", "test_client", "test_blobs"),
     ),
 }
 
