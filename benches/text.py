@@ -1,12 +1,13 @@
 """The text bench: Velesio through gateway and broker, llama-server, `python -m llama_cpp.server`; the same model.
 
-In each round every contestant has one turn in each scenario, in a shuffled order: a server just started, which no
-other disturbs, warmed up with other prompts. Client, parsing and arithmetic are the same for all. A figure is the
-median over the rounds; llama-server runs with its cache unified and not, and each row takes the better. What cannot be
-measured stays in the table, with the reason. docs/text-bench.md says how and why.
+The servers of a scenario are started and warmed up with other prompts; then, round by round, each has one turn, in a
+shuffled order, while the others wait. Client, parsing and arithmetic are the same for all. A figure is the median over
+the rounds; llama-server runs with its cache unified and not, and each row takes the better. What cannot be measured
+stays in the table, with the reason. docs/text-bench.md says how and why.
 """
 
 import argparse
+import contextlib
 import json
 import random
 import subprocess
@@ -151,7 +152,7 @@ class _Run:
         self._machine = machine
         self._folder = folder
         self._turns: list[Turn] = []
-        self._order: list[list[str]] = []
+        self._order: list[list[str]] = [[] for _ in range(plan.rounds)]
         self._ready = []
         for contestant in contestants:
             for scenario in scenarios:
@@ -164,16 +165,15 @@ class _Run:
         self._scenarios = scenarios
 
     def measure(self, around: report.Circumstances) -> Report:
-        """All rounds."""
+        """All rounds of all scenarios."""
         shuffled = random.Random(self._plan.seed)
-        for number in range(1, self._plan.rounds + 1):
-            order = []
-            for scenario in self._scenarios:  # the servers of one scenario follow each other: the machine changes
-                turns = [pair for pair in self._ready if pair[0] is scenario]
-                order += shuffled.sample(turns, len(turns))
-            self._order.append([f"{scenario.name}: {contestant.name}" for scenario, contestant in order])
-            for scenario, contestant in order:
-                self._turn(number, scenario, contestant)
+        for scenario in self._scenarios:
+            with contextlib.ExitStack() as stack:
+                servers = self._started(stack, scenario)
+                for number, order in enumerate(self._order, 1):
+                    for contestant, server in shuffled.sample(servers, len(servers)):
+                        order.append(f"{scenario.name}: {contestant.name}")
+                        self._turn(number, scenario, contestant, server)
         run = Report(
             bench="text",
             circumstances=around,
@@ -188,14 +188,26 @@ class _Run:
         )
         return joined([run])
 
-    def _turn(self, number: int, scenario: Scenario, contestant: Contestant) -> None:
-        started = WATCHED if scenario.watched else contestant
-        folder = self._folder / f"{number}-{len(self._turns)}"
+    def _started(self, stack: contextlib.ExitStack, scenario: Scenario) -> list[tuple[Contestant, Running]]:
+        """The scenario's servers, warmed up; they stay until `stack` is left."""
+        servers = []
+        for number, contestant in enumerate(each for ready, each in self._ready if ready is scenario):
+            folder = self._folder / f"{scenario.name}-{number}"
+            started = WATCHED if scenario.watched else contestant
+            try:
+                server = stack.enter_context(running(started, self._machine, folder))
+                send(server.port, contestant, warm_up(scenario.name))
+            except (ServerFailed, WaveFailed) as failed:
+                self._miss(0, scenario, contestant, str(failed))
+            else:
+                servers.append((contestant, server))
+        return servers
+
+    def _turn(self, number: int, scenario: Scenario, contestant: Contestant, server: Running) -> None:
         busy = round(psutil.cpu_percent(0.3) / 100 * (psutil.cpu_count() or 1), 2)
         try:
-            with running(started, self._machine, folder) as server:
-                turn = self._measured(number, scenario, contestant, server, busy)
-        except (ServerFailed, WaveFailed) as failed:
+            turn = self._measured(number, scenario, contestant, server, busy)
+        except WaveFailed as failed:
             self._miss(number, scenario, contestant, str(failed))
         else:
             self._turns.append(turn)
@@ -204,7 +216,6 @@ class _Run:
 
     def _measured(self, number: int, scenario: Scenario, contestant: Contestant, server: Running, busy: float) -> Turn:
         seed = f"{number} {scenario.name}"
-        send(server.port, contestant, warm_up(seed))
         lag = server.buckets(_LAG) if scenario.watched else {}
         before = [server.metrics(), server.metrics()] if scenario.watched else []
         computed = server.cpu()

@@ -58,7 +58,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     rival_name: str = ""
     """The variant that was best."""
     value: float | None = None
-    """What must be at least or at most `goal.must`."""
+    """What must be at least or at most `goal.must`: the median of the rounds, since the machine is another in each."""
     lowest: float | None = None
     highest: float | None = None
     """The same of the single rounds."""
@@ -157,7 +157,7 @@ def _with_value(goal: Goal, own: Mapping[int, float], rival: Mapping[int, float]
         own=mine,
         rival=theirs if goal.rival else None,
         rival_name=name,
-        value=mine / theirs if mine is not None and theirs else None,
+        value=statistics.median(ratios) if ratios else None,
         lowest=min(ratios, default=None),
         highest=max(ratios, default=None),
     )

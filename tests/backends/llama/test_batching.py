@@ -65,14 +65,24 @@ def test_a_prompt_is_never_cut_to_a_single_token(sequences: list[Waiting], room:
         assert share.sequence.left - share.tokens != 1
 
 
-@given(SEQUENCES, st.integers(4, 60))
-def test_prompts_get_on(sequences: list[Waiting], room: int) -> None:
+@pytest.mark.parametrize(
+    ("left", "room", "computed"),
+    [(40, 40, 40), (41, 40, 41), (60, 40, 60), (61, 40, 40), (30, 10, 30), (31, 10, 0), (41, 20, 20), (41, 19, 0)],
+)
+def test_a_prompt_is_not_cut_for_a_little(left: int, room: int, computed: int) -> None:
+    """With 20 tokens to spare: the whole, if room and these suffice; else a piece of some size, or none."""
+    shares = prompts([Waiting(left)], room, 500, spare=20)
+    assert sum(share.tokens for share in shares) == computed
+
+
+@given(SEQUENCES, st.integers(4, 60), st.booleans())
+def test_prompts_get_on(sequences: list[Waiting], room: int, spares: bool) -> None:
     """With room for four tokens every prompt is finished in a bounded number of steps."""
     left = [item.left for item in sequences if item.left > 1]
     for _ in range(len(left) * 40):
         if not left:
             return
-        shares = prompts([Waiting(tokens) for tokens in left], room, 7)
+        shares = prompts([Waiting(tokens) for tokens in left], room, 7, spare=room // 2 if spares else 0)
         assert shares
         for place, share in enumerate(shares):
             left[place] -= share.tokens

@@ -54,12 +54,17 @@ def next_tokens(sequences: Iterable[Sequence], most: int) -> list[Share]:
     return [Share(sequence, 1) for sequence in ready[:most]]
 
 
-def prompts(sequences: Iterable[Sequence], room: int, most: int, tile: int = 0) -> list[Share]:
-    """`room` tokens of the prompts, the first of `sequences` first, at most `most` of each; see `piece`."""
+def prompts(sequences: Iterable[Sequence], room: int, most: int, tile: int = 0, spare: int = 0) -> list[Share]:
+    """`room` tokens of the prompts, the first of `sequences` first, at most `most` of each; see `piece`.
+
+    Pieces of a prompt take longer than all of it at once. So up to `spare` tokens more are computed of one that is done
+    then, and one that is cut all the same begins where there is room for as many.
+    """
     shares: list[Share] = []
     for sequence in sequences:
         if (left := sequence.together) > 1:
-            if room < 2 or not (tokens := piece(left, room, most, tile)):
+            fitting = left if left <= room + spare else room if room >= spare else 0
+            if fitting < 2 or not (tokens := piece(left, fitting, most, tile)):
                 break  # there is room for too few: next time
             shares.append(Share(sequence, tokens))
             room -= tokens

@@ -155,10 +155,9 @@ class LlamaEngine:
         """What a step computes of prompts beside, or instead of, the next tokens that are `ready`."""
         room = self._pace.prompt_tokens(generating=bool(ready))
         if self._context.unified:
-            room = min(room, self._context.n_batch - len(ready))
-        elif ready:
-            room -= self._spent
-        return prompts(self._in_line(), room, self._context.n_ubatch, self._tile)
+            return prompts(self._in_line(), min(room, self._context.n_batch - len(ready)), self._context.n_ubatch)
+        spent = self._spent if ready else 0
+        return prompts(self._in_line(), room - spent, self._context.n_ubatch, self._tile, spare=room // 2)
 
     def _guessed(self, ready: list[Share], room: int) -> list[Share]:
         return self._speculation.guess(ready, room) if self._speculation is not None and ready else ready

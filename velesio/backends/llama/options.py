@@ -57,7 +57,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     threads_batch: _Count = 0
     """Threads for prompts; 0: as `threads`."""
     pause: Annotated[float, Meta(gt=0)] = 0.25
-    """Seconds that the computation of a prompt may hold up others' next token; prompts are cut to fit."""
+    """Seconds that the computation of a prompt may hold up others' next token; prompts are cut to fit. Where each slot
+    has cells of its own, half of it more for one that then need not be cut."""
     cached: _Count = 0
     """Ended sequences that are kept for reuse besides those in idle slots; they take memory like a slot."""
     parked: _Count = 0
