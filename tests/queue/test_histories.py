@@ -25,7 +25,7 @@ PROFILE = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-QUEUE = QueueSection(cap=6, tenant_cap=3, max_attempts=2, max_crashes=1, retry_delay_max=8.0, look_ahead=3, lease=60.0)
+QUEUE = QueueSection(cap=6, tenant_cap=3, max_attempts=2, max_crashes=2, retry_delay_max=8.0, look_ahead=3, lease=60.0)
 """Caps that a history reaches."""
 
 TENANTS = {"a": 1.0, "b": 2.0, "c": 0.5}
@@ -67,7 +67,7 @@ class History:
         client.flushall()
         self.client = client
         self.driver = Driver(client, QUEUE)
-        self.model = ModelQueue(cap=6, tenant_cap=3, max_attempts=2, max_crashes=1, retry_max=8000, alone_wait=1000)
+        self.model = ModelQueue(cap=6, tenant_cap=3, max_attempts=2, max_crashes=2, retry_max=8000, alone_wait=1000)
         self.leases: list[tuple[str, Taken]] = []
         self.serial = 0
 
@@ -214,7 +214,19 @@ class History:
 
 
 H = History
-OFTEN = [H.enqueue, H.enqueue, H.take, H.take, H.take, H.finish, H.leases_run_out, H.release, H.retry, H.time_passes]
+OFTEN = [
+    H.enqueue,
+    H.enqueue,
+    H.take,
+    H.take,
+    H.take,
+    H.finish,
+    H.leases_run_out,
+    H.release,
+    H.retry,
+    H.time_passes,
+    H.time_passes,
+]
 SELDOM = [H.enqueue_again, H.beat, H.cancel, H.cancel, H.sweep, H.answers_get_lost]
 steps = st.lists(
     st.tuples(st.sampled_from(OFTEN * 2 + SELDOM), st.integers(0, 255), st.integers(0, 255)), min_size=25, max_size=60
