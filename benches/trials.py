@@ -135,7 +135,7 @@ def main() -> int:
 
 
 def _candidates(chosen: argparse.Namespace, results: dict[str, dict[str, str]]) -> list[tuple[str, Mutant]]:
-    """The mutants that are to be looked at. Brings the names in `results` up to date."""
+    """The mutants that are to be looked at, in an order of chance that is always the same. Brings `results` up to date."""
     wanted = {state for state, asked in (("survived", chosen.again), ("not checked", chosen.rest)) if asked}
     found = []
     for path in chosen.files:
@@ -143,10 +143,8 @@ def _candidates(chosen: argparse.Namespace, results: dict[str, dict[str, str]]) 
         of_file = mutants(path, Path(path).read_text(encoding="utf-8"))
         results[path] = {mutant.name: before.get(mutant.name, "not checked") for mutant in of_file}
         found += [(path, mutant) for mutant in of_file if not wanted or results[path][mutant.name] in wanted]
-    if chosen.sample is not None and chosen.sample < len(found):
-        drawn = set(random.Random(0).sample(range(len(found)), chosen.sample))
-        found = [each for index, each in enumerate(found) if index in drawn]
-    return found
+    random.Random(0).shuffle(found)  # what was looked at before an interruption is a sample, too
+    return found[: chosen.sample]
 
 
 def _try_all(
