@@ -135,7 +135,7 @@ def main() -> int:
 
 
 def _candidates(chosen: argparse.Namespace, results: dict[str, dict[str, str]]) -> list[tuple[str, Mutant]]:
-    """The mutants that are to be looked at, in an order of chance that is always the same. Brings `results` up to date."""
+    """The mutants that are to be looked at, in one order of chance. Brings `results` up to date."""
     wanted = {state for state, asked in (("survived", chosen.again), ("not checked", chosen.rest)) if asked}
     found = []
     for path in chosen.files:
