@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _SWAPS = {
     "==": "~=", "~=": "==", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "+": "-", "-": "+", "*": "/", "/": "*",
@@ -60,13 +60,48 @@ def _of_python(text: str) -> Iterator[Mutant]:
 
     visitor = MutationVisitor(mutation_operators, IgnoredCode(set(), set(), set()))
     module = libcst.MetadataWrapper(libcst.parse_module(text)).visit(visitor)
-    before = text.split("\n")
+    before, codes = text.split("\n"), _Codes(module)
     for change in visitor.mutations:
-        changed = module.deep_replace(change.original_node, change.mutated_node)
-        assert isinstance(changed, libcst.Module)
-        after = changed.code.split("\n")
+        within = change.contained_by_top_level_function or module
+        changed = within.deep_replace(change.original_node, change.mutated_node)
+        after = codes.replaced(before, within, changed)
         line = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), 0)
-        yield Mutant(f"{line + 1}: {before[line].strip()} → {_differs(before, after, line)}", line + 1, changed.code)
+        name = f"{line + 1}: {before[line].strip()} → {_differs(before, after, line)}"
+        yield Mutant(name, line + 1, "\n".join(after))
+
+
+class _Codes:
+    """The code of parts of a module: to write a whole one anew for each change takes long."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._known: dict[Any, list[str]] = {}
+
+    def replaced(self, lines: list[str], part: Any, changed: Any) -> list[str]:
+        """The lines of the module with a function, a method or all of it changed."""
+        old = self._known.setdefault(part, self._lines(part))
+        new = self._lines(changed)
+        head = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+        tail = 0
+        while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
+            tail += 1
+        for indent in ("", "    "):
+            wanted = [indent + line if line else line for line in old]
+            for start in range(len(lines) - len(old) + 1):
+                if lines[start + head : start + len(old) - tail] == wanted[head : len(old) - tail] and _alike(
+                    lines[start : start + len(old)], old
+                ):
+                    put = [indent + line if line else line for line in new[head : len(new) - tail]]
+                    return [*lines[: start + head], *put, *lines[start + len(old) - tail :]]
+        raise AssertionError(f"not in the module: {old[:3]}")
+
+    def _lines(self, part: Any) -> list[str]:
+        return str(self._module.code_for_node(part)).removesuffix("\n").split("\n")
+
+
+def _alike(lines: list[str], code: list[str]) -> bool:
+    """Whether they are the same but for where they begin."""
+    return all(one.lstrip() == other.lstrip() for one, other in zip(lines, code, strict=True))
 
 
 def _differs(before: list[str], after: list[str], line: int) -> str:
