@@ -1,12 +1,17 @@
 """The composition root: what a process does when a part of it dies."""
 
+import asyncio
+import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from tests.queue.worker import until
 from velesio import service
 from velesio.config import Config, ModelSection, RedisSection, ServerSection
 from velesio.jobs import Completion, Job, JobState
@@ -74,3 +79,30 @@ async def test_a_worker_that_cannot_renew_its_leases_ends(
     with capture_logs() as lines:
         assert await service.serve(config, "worker") == 1
     assert [line["part"] for line in lines if line["log_level"] == "critical"] == ["heartbeat"]
+
+
+async def test_an_order_to_leave_may_come_before_the_worker_has_begun(
+    broker: Broker, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its first beat and its first take: it takes nothing and leaves; the gateway beside it goes on."""
+    start = Leases.start
+
+    async def told(leases: Leases) -> None:
+        await start(leases)
+        leases._on_drain()
+
+    monkeypatch.setattr(Leases, "start", told)
+    queue, job = JobQueue(broker), Job.new("m", Completion("a b c"))
+    await queue.enqueue(job)
+    config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, port=0))
+    with capture_logs() as lines:
+        serving = asyncio.create_task(service.serve(config, "all"))
+        await until(lambda: {"listening", "worker has left"} <= {line["event"] for line in lines})
+        assert not serving.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await serving == 0
+    assert not [line for line in lines if line["log_level"] == "critical"]
+    record = await queue.record(job.id)
+    assert record is not None
+    assert (record.state, record.attempts) == (JobState.QUEUED, 0)
+    assert await queue.cancel(job.id)

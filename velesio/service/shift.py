@@ -45,6 +45,7 @@ class Shift:
         backends = catalogue.backends(config)
         self.worker = Worker(config.worker, backends, self._leases, process.publisher, keep_alives)
         self.worker.monitoring = _advertised(config.monitoring, process.role)
+        self._running: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -79,7 +80,8 @@ class Shift:
 
     async def _leave(self) -> None:
         await self.worker.drain(self._process.config.server.drain_timeout, self._process.stop.hurried)
-        await asyncio.wait({self._running})
+        if self._running is not None:  # else the order came before the first take: the worker then takes nothing
+            await asyncio.wait({self._running})
         await self._leases.close()
         log.info("worker has left", id=self.id)
 
