@@ -44,7 +44,7 @@ _TRIES = 4
 _MEMORY = 4 << 30
 """Bytes of a process whose mutant made a list that never ends."""
 _SUBREAPER = 36
-"""PR_SET_CHILD_SUBREAPER of Linux: what the tests have started and left is this process's child."""
+"""PR_SET_CHILD_SUBREAPER of Linux."""
 _PLUGINS = ("pytest_asyncio.plugin", "pytest_aiohttp.plugin", "pytest_timeout", "_hypothesis_pytestplugin")
 _OPTIONS = (
     *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain"),
@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("files", nargs="+")
     cut = sys.argv.index("--")
     chosen, tests = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     sys.dont_write_bytecode = True  # two texts of the same length in one second have the same bytecode
     compileall.compile_dir(".", quiet=1, maxlevels=20)
     for path in chosen.files:
@@ -132,6 +132,11 @@ def main() -> int:
         results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
         _try_all(_candidates(chosen, results), results, tests, known, chosen.patience)
     return 0
+
+
+def adopt_orphans() -> None:
+    """From now on what the tests have started and left is this process's child, and ends with their trial."""
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
 def _candidates(chosen: argparse.Namespace, results: dict[str, dict[str, str]]) -> list[tuple[str, Mutant]]:

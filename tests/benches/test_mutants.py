@@ -119,17 +119,21 @@ def test_time_must_run_out_twice(tmp_path: Path) -> None:
     """What ends says what it says; what does not is ended, with what it has started, and tried once more."""
     program = """if True:
         import subprocess, sys
-        from benches.trials import _tried
+        from benches.trials import _tried, adopt_orphans
+        adopt_orphans()
         assert _tried(lambda: 0, 60) == _tried(lambda: 5, 60) == "survived"
         assert _tried(lambda: 1, 60) == "killed"
         def endless():
-            with open(sys.argv[1], "a") as seen:
-                seen.write("again ")
-            subprocess.run(["sleep", "600"])
+            with subprocess.Popen(["sleep", "600"]) as left, open(sys.argv[1], "a") as seen:
+                seen.write(f"{left.pid}\\n")
         assert _tried(endless, 1) == "timeout"
     """
     subprocess.run([sys.executable, "-c", program, tmp_path / "seen"], cwd=REPOSITORY, timeout=60, check=True)
-    assert (tmp_path / "seen").read_text() == "again again "
+    first, second = map(int, (tmp_path / "seen").read_text().split())
+    assert first != second
+    for left in (first, second):
+        with pytest.raises(ProcessLookupError):
+            os.kill(left, 0)
 
 
 def test_what_runs_for_ever_is_killed() -> None:
