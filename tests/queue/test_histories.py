@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.queue.driver import Driver, Taken
@@ -25,7 +25,7 @@ PROFILE = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-QUEUE = QueueSection(cap=6, tenant_cap=3, max_attempts=2, max_crashes=2, retry_delay_max=8.0, look_ahead=3, lease=60.0)
+QUEUE = QueueSection(cap=6, tenant_cap=3, max_attempts=3, max_crashes=2, retry_delay_max=8.0, look_ahead=3, lease=60.0)
 """Caps that a history reaches."""
 
 TENANTS = {"a": 1.0, "b": 2.0, "c": 0.5}
@@ -67,7 +67,7 @@ class History:
         client.flushall()
         self.client = client
         self.driver = Driver(client, QUEUE)
-        self.model = ModelQueue(cap=6, tenant_cap=3, max_attempts=2, max_crashes=2, retry_max=8000, alone_wait=1000)
+        self.model = ModelQueue(cap=6, tenant_cap=3, max_attempts=3, max_crashes=2, retry_max=8000, alone_wait=1000)
         self.leases: list[tuple[str, Taken]] = []
         self.serial = 0
 
@@ -214,6 +214,8 @@ class History:
 
 
 H = History
+Step = tuple[Callable[..., None], int, int]
+"""What is done, and two numbers."""
 OFTEN = [
     H.enqueue,
     H.enqueue,
@@ -233,21 +235,50 @@ steps = st.lists(
 )
 
 
-HEAD_CANCELLED = [(H.enqueue, 0, 2), (H.enqueue, 0, 2), (H.cancel, 1, 0), (H.enqueue, 1, 2)]
-"""In a class that nothing was leased of: who comes begins at the tag of the next one. Chance hardly finds it."""
+A_JOB = [(H.enqueue, 0, 1), (H.take, 0, 0)]
+"""Leased by the first worker."""
+A_SHORT_ONE = [(H.enqueue, 3, 1), (H.take, 0, 0)]
+"""The same; its deadline is in three seconds."""
+LATER = [(H.time_passes, 2, 0)]
+AGAIN = [(H.retry, 1, 1), *LATER, (H.take, 0, 0)]
+RARE: dict[str, list[Step]] = {
+    # Of a class that nothing was leased of, the head is cancelled: who comes begins at the tag of the next one.
+    "head-cancelled": [(H.enqueue, 0, 2), (H.enqueue, 0, 2), (H.cancel, 1, 0), (H.enqueue, 1, 2)],
+    "over-while-it-runs": [*A_SHORT_ONE, *LATER, (H.sweep, 0, 0), (H.beat, 1, 0), (H.retry, 1, 0)],
+    "cancelled-and-over": [*A_SHORT_ONE, (H.cancel, 0, 0), *LATER, (H.sweep, 0, 0), (H.beat, 1, 0), (H.release, 1, 0)],
+    "over-this-moment": [*A_SHORT_ONE, *[(H.time_passes, 1, 0)] * 3, (H.release, 1, 0)],
+    "asked-to-end": [*A_JOB, (H.cancel, 0, 0), (H.beat, 1, 0), (H.retry, 1, 0)],
+    "released-is-not-lost": [
+        *A_JOB, *[(H.release, 1, 0), (H.take, 0, 0)] * 2, (H.beat, 8, 0), (H.release, 1, 0), (H.take, 0, 0),
+    ],
+    "pauses-double": [*A_JOB, *AGAIN, (H.retry, 1, 1), *LATER, *[(H.time_passes, 1, 0)] * 2, (H.take, 0, 0)],
+    "too-many-attempts": [*A_JOB, *AGAIN, (H.retry, 1, 0), *LATER, (H.take, 0, 0), (H.retry, 1, 0)],
+    "too-many-crashes": [(H.enqueue, 0, 1), *[(H.take, 0, 0), (H.leases_run_out, 0, 0)] * 3],
+}  # fmt: skip
+"""What chance hardly finds."""
 
 
-@settings(PROFILE)
-@given(steps)
-@example(HEAD_CANCELLED)
-def test_histories(open_client: redis.Redis, history: list[tuple[Callable[..., None], int, int]]) -> None:
-    """No job lost, none in two states, the right one served, fences hold, counters end at zero."""
-    state = History(open_client)
+def unfold(client: redis.Redis, history: list[Step]) -> None:
+    """Does each step to both, compares after each, and brings everything to its end."""
+    state = History(client)
     for step, pick, other in history:
         step(state, pick, other)
         state.check()
     state.finish_all()
     state.check()
+
+
+@settings(PROFILE)
+@given(steps)
+def test_histories(open_client: redis.Redis, history: list[Step]) -> None:
+    """No job lost, none in two states, the right one served, fences hold, counters end at zero."""
+    unfold(open_client, history)
+
+
+@pytest.mark.parametrize("history", RARE.values(), ids=RARE)
+def test_rare_histories(open_client: redis.Redis, history: list[Step]) -> None:
+    """The same of edges that a generated history seldom reaches."""
+    unfold(open_client, history)
 
 
 @pytest.fixture(scope="module")
