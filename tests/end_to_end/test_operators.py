@@ -119,7 +119,7 @@ def test_a_model_that_is_pulled_is_served_without_a_restart(start: Start, folder
     assert pulled.returncode == 0, pulled.stderr
     eventually(lambda: served() == ["story"])
     status, answer = server.post(
-        "/completion", {"model": "story", "prompt": "The capital of France is", "n_predict": 4}
+        "/completion", {"model": "story", "prompt": "The capital of France is", "n_predict": 4, "temperature": 0}
     )
     assert (status, "Paris" in answer["content"]) == (200, True)
     assert velesio(folder, "models", "rm", "text/story.gguf", settings=places).returncode == 0
