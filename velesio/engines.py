@@ -45,7 +45,7 @@ class EngineThread:
         """Works to admit; None only wakes the thread."""
         self._closing = False
         self._outbox: list[Delivery] = []
-        self._given_up = 0
+        self._finished = 0
         """Works that the outbox has the last of."""
         self._waiting: deque[Work] = deque()
         self._active: set[Work] = set()
@@ -213,7 +213,7 @@ class EngineThread:
             return
         if is_final(event):
             work.finished = True
-            self._given_up += 1
+            self._finished += 1
             self._active.discard(work)
         self._outbox.append((work, event))
 
@@ -227,7 +227,7 @@ class EngineThread:
         self._waiting.extend(self._submitted())
         for work in [*self._active, *self._waiting]:
             work.finished = True
-            self._given_up += 1
+            self._finished += 1
             self._outbox.append((work, None))
         self._active.clear()
         self._waiting.clear()
@@ -236,10 +236,10 @@ class EngineThread:
     def _flush(self) -> None:
         if self._outbox:
             events, self._outbox = self._outbox, []
-            given_up, self._given_up = self._given_up, 0
-            if given_up:
+            finished, self._finished = self._finished, 0
+            if finished:
                 self._sequences.set(len(self._active))
-            self._to_loop(self._hand_over, events, given_up)
+            self._to_loop(self._hand_over, events, finished)
 
     def _to_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
@@ -249,8 +249,8 @@ class EngineThread:
 
     # The event loop again.
 
-    def _hand_over(self, events: list[Delivery], given_up: int) -> None:
-        self._held -= given_up
+    def _hand_over(self, events: list[Delivery], finished: int) -> None:
+        self._held -= finished
         self._deliver(events)
 
     def _set_loaded(self) -> None:

@@ -1,6 +1,7 @@
 """Tasks: their beginning, their repetition and their end."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -45,9 +46,7 @@ class Loop:
         self._name = name
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        self._hurried = False
-        self._rest: asyncio.Future[None] | None = None
-        """Done when it is time for the next turn."""
+        self._hurried = asyncio.Event()
 
     def start(self) -> None:
         """Begin with the first turn."""
@@ -62,13 +61,11 @@ class Loop:
 
     def hurry(self) -> None:
         """Have a turn follow at once, after the one that is under way."""
-        self._hurried = True
-        if self._rest is not None and not self._rest.done():
-            self._rest.set_result(None)
+        self._hurried.set()
 
     async def _run(self) -> None:
         while not self._stopping:
-            self._hurried = False
+            self._hurried.clear()
             try:
                 await self._turn()
             except BrokerUnavailable:
@@ -80,20 +77,9 @@ class Loop:
                 await self._wait()
 
     async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._rest = loop.create_future()
-        pause = 0.0 if self._hurried else _until(loop.time(), self._pause)
-        timer = loop.call_later(pause, _end, self._rest)
-        try:
-            await self._rest
-        finally:
-            timer.cancel()
-            self._rest = None
-
-
-def _end(rest: "asyncio.Future[None]") -> None:
-    if not rest.done():
-        rest.set_result(None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_until(asyncio.get_running_loop().time(), self._pause)):
+                await self._hurried.wait()
 
 
 def _until(now: float, pause: float) -> float:
